@@ -1,0 +1,1 @@
+"""Featherweight: trained PyTorch networks in files tens to hundreds of times smaller."""
