@@ -1,1 +1,91 @@
-"""Featherweight: trained PyTorch networks in files tens to hundreds of times smaller."""
+"""Featherweight: trained PyTorch networks in files tens to hundreds of times smaller.
+
+    import featherweight as fw
+
+    fw.save_file(fw.compress(model, fw.Recipe.load("recipe.yaml")), "model.fwt")
+    state_dict = fw.load_file("model.fwt")
+
+Names are imported when first used, so that ``featherweight.numpy`` works without PyTorch and the command
+line starts at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featherweight.compression import compress, prune, share
+    from featherweight.constraints import Constraints
+    from featherweight.errors import (
+        CheckpointError,
+        DataError,
+        FeatherweightError,
+        FormatError,
+        OutputError,
+        RecipeError,
+        TensorError,
+    )
+    from featherweight.files import load_file, load_model, open_file, save_file, save_model
+    from featherweight.pruning import Schedule
+    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule
+    from featherweight.tensors import QuantizedTensor
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "compression": ["compress", "prune", "share"],
+    "constraints": ["Constraints"],
+    "errors": [
+        "CheckpointError",
+        "DataError",
+        "FeatherweightError",
+        "FormatError",
+        "OutputError",
+        "RecipeError",
+        "TensorError",
+    ],
+    "files": ["load_file", "load_model", "open_file", "save_file", "save_model"],
+    "pruning": ["Schedule"],
+    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule"],
+    "tensors": ["QuantizedTensor"],
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CheckpointError",
+    "Code",
+    "Constraints",
+    "DataError",
+    "FeatherweightError",
+    "FormatError",
+    "OutputError",
+    "Prune",
+    "Quantize",
+    "QuantizedTensor",
+    "Recipe",
+    "RecipeError",
+    "Rule",
+    "Schedule",
+    "TensorError",
+    "compress",
+    "load_file",
+    "load_model",
+    "open_file",
+    "prune",
+    "save_file",
+    "save_model",
+    "share",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'featherweight' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"featherweight.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

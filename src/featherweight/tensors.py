@@ -148,7 +148,8 @@ class QuantizedTensor:
 
     def dequantize(self) -> NDArray[Any]:
         """The tensor's values, in the codebook's dtype and the tensor's shape."""
-        return self.codebook[self.indices]
+        values: NDArray[Any] = self.codebook[self.indices]
+        return values
 
 
 @dataclass(frozen=True)

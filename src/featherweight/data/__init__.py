@@ -1,1 +1,9 @@
-"""."""
+"""Data sets that live in memory: batches are cut from tensors, with no worker processes."""
+
+from featherweight.data.base import ImageData
+from featherweight.data.batches import Batches, Split
+from featherweight.data.digits import Digits
+from featherweight.data.mnist import MNIST
+from featherweight.data.root import resolve_data_root
+
+__all__ = ["MNIST", "Batches", "Digits", "ImageData", "Split", "resolve_data_root"]

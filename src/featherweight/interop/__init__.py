@@ -1,1 +1,1 @@
-"""."""
+"""Files of other systems: PyTorch checkpoints and safetensors."""

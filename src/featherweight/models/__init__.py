@@ -1,1 +1,5 @@
-"""."""
+"""The networks of the literature, as plain modules: no base class, nothing that compression needs."""
+
+from featherweight.models.lenet import LeNet5, LeNet300
+
+__all__ = ["LeNet5", "LeNet300"]

@@ -1,1 +1,17 @@
-"""."""
+"""Pruning: importance (what to keep), masks (how much of it), schedules (when)."""
+
+from featherweight.pruning.importance import IMPORTANCES, Importance, importance_by_name, magnitude, score
+from featherweight.pruning.masks import prune_below_std, prune_lowest, sparsity
+from featherweight.pruning.schedules import Schedule
+
+__all__ = [
+    "IMPORTANCES",
+    "Importance",
+    "Schedule",
+    "importance_by_name",
+    "magnitude",
+    "prune_below_std",
+    "prune_lowest",
+    "score",
+    "sparsity",
+]

@@ -1,0 +1,40 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+#: From here on a ratio is told without a decimal.
+_WHOLE_RATIO = 100
+
+#: Counts below this are told in full.
+_FULL_COUNT = 10_000
+
+
+def times(ratio: float) -> str:
+    """A ratio: ``48.7×``, ``487×``."""
+    return f"{ratio:.0f}×" if ratio >= _WHOLE_RATIO else f"{ratio:.1f}×"
+
+
+def percent(fraction: float, decimals: int = 2) -> str:
+    """A fraction: ``2.05%``; a whole is ``100%``."""
+    return "100%" if fraction == 1 else f"{100 * fraction:.{decimals}f}%"
+
+
+def count(number: int) -> str:
+    """A count in at most five characters up to a billion: ``1000``, ``235K``, ``38.1M``."""
+    if number < _FULL_COUNT:
+        return str(number)
+    for unit, size in (("K", 10**3), ("M", 10**6)):
+        if number < 999.5 * size:
+            scaled = number / size
+            return f"{scaled:.1f}{unit}" if scaled < 99.95 and unit != "K" else f"{scaled:.0f}{unit}"
+    return f"{number / 10**9:.1f}G"
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """A shape: ``300×784``; a scalar's is ``scalar``."""
+    return "×".join(map(str, sizes)) or "scalar"
+
+
+def printable(text: str) -> str:
+    """Text from a file, safe to show: what a terminal could take for a command is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

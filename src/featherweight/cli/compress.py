@@ -1,0 +1,160 @@
+"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without data and without training."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import featherweight as fw
+from featherweight.analysis.text import times
+from featherweight.cli.console import print_json, progress, say
+from featherweight.cli.main import UsageError
+from featherweight.cli.output_files import add_output, check_output
+from featherweight.coding import CODERS
+from featherweight.errors import CheckpointError
+from featherweight.interop.checkpoints import read_checkpoint
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterable, Iterator
+
+    import torch
+
+#: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
+CONVOLUTION_BITS, MATRIX_BITS = 8, 5
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a .safetensors file or a PyTorch checkpoint")
+    add_output(parser, "FILE.fwt")
+    parser.add_argument("--recipe", type=Path, metavar="F", help="what to do with which tensor, in YAML or JSON")
+    parser.add_argument("--sparsity", type=_fraction, metavar="S", help="fraction of each layer's weights to prune")
+    parser.add_argument(
+        "--bits",
+        type=int,
+        choices=range(1, 9),
+        metavar="B",
+        help=f"bits of a shared weight, 1 to 8; unless given {CONVOLUTION_BITS} in convolutions, "
+        f"{MATRIX_BITS} in matrices",
+    )
+    parser.add_argument("--coder", choices=list(CODERS), help="instead of the recipe's")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print sizes as JSON")
+
+
+def run(args: Namespace) -> None:
+    """Read, compress, write, and tell what came of it."""
+    if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
+        raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
+    check_output(args.output, force=args.force)
+    recipe = fw.Recipe.load(args.recipe) if args.recipe is not None else None
+    state = read_checkpoint(args.checkpoint)
+    if recipe is None:
+        recipe = default_recipe(args.checkpoint, state, args.sparsity, args.bits)
+    if args.coder is not None:
+        recipe = with_coder(recipe, args.coder)
+    quiet = args.quiet or args.json
+    tensors = {}
+    parts = list(independent_parts(state, recipe))
+    with progress("compressing", len(parts), quiet=quiet) as advance:
+        for part, rules in parts:
+            tensors.update(fw.compress(part, rules))
+            advance()
+    size = fw.save_file(tensors, args.output, coder=recipe.code.coder, overwrite=args.force)
+    _report(args, size, _dense_bytes(state.values()))
+
+
+def _report(args: Namespace, size: int, dense: int) -> None:
+    before = args.checkpoint.stat().st_size
+    if args.json:
+        print_json(
+            {
+                "checkpoint": str(args.checkpoint),
+                "checkpoint_bytes": before,
+                "file": str(args.output),
+                "bytes": size,
+                "dense_bytes": dense,
+                "ratio": dense / size,
+            }
+        )
+    elif not args.quiet:
+        say(f"{args.output}: {size:,} bytes, {times(dense / size)} less than {dense:,} dense ({args.checkpoint})")
+
+
+def default_recipe(
+    path: Path, state: dict[str, torch.Tensor], sparsity: float | None, bits: int | None
+) -> fw.Recipe:
+    """Prune and share every float tensor of two dimensions or more; biases and norms stay as they are.
+
+    Raises:
+        CheckpointError: if there is no such tensor.
+    """
+    matrices = [name for name, t in state.items() if t.is_floating_point() and t.ndim == 2]
+    convolutions = [name for name, t in state.items() if t.is_floating_point() and t.ndim > 2]
+    prune = fw.Prune(sparsity=sparsity) if sparsity is not None else None
+    rules = tuple(
+        fw.Rule(_just(names), prune, fw.Quantize(bits=bits or usual))
+        for names, usual in ((convolutions, CONVOLUTION_BITS), (matrices, MATRIX_BITS))
+        if names
+    )
+    if not rules:
+        raise CheckpointError(
+            f"{path}: has no float tensor of two dimensions or more to compress; name others in a --recipe"
+        )
+    return fw.Recipe(rules)
+
+
+def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:
+    """The same recipe with another coder for every rule."""
+    rules = tuple(replace(rule, code=None) for rule in recipe.rules)
+    return fw.Recipe(rules, fw.Code(coder))
+
+
+def independent_parts(
+    state: dict[str, torch.Tensor], recipe: fw.Recipe
+) -> Iterator[tuple[dict[str, torch.Tensor], fw.Recipe]]:
+    """Cut the work into steps for a progress bar, to the same result.
+
+    Tensors that are tied, and tensors that a rule prunes together, stay together.
+
+    Raises:
+        RecipeError: where a rule matches no tensor.
+    """
+    recipe.assign(state)
+    owners: dict[int, str] = {}
+    parts: dict[fw.Rule | str, list[str]] = {}
+    for name, tensor in state.items():
+        owner = owners.setdefault(tensor.data_ptr(), name)
+        rule = recipe.rule_for(owner)
+        together = rule is not None and rule.prune is not None and rule.prune.scope == "global"
+        parts.setdefault(rule if rule is not None and together else owner, []).append(name)
+    for names in parts.values():
+        used = {recipe.rule_for(name) for name in names}
+        yield {name: state[name] for name in names}, replace(
+            recipe, rules=tuple(rule for rule in recipe.rules if rule in used)
+        )
+
+
+def _just(names: list[str]) -> str:
+    """A pattern that matches these names and no other."""
+    return "re:" + "|".join(map(re.escape, names))
+
+
+def _dense_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of the tensors at their own dtypes, tied ones once."""
+    once = {(t.data_ptr(), t.shape, t.dtype): t for t in tensors}
+    return sum(t.numel() * t.element_size() for t in once.values())
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"expected a fraction from 0 to 1, got {text!r}")
+    return value

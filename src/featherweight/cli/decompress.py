@@ -1,0 +1,39 @@
+"""``featherweight decompress``: a ``.fwt`` file into safetensors, which any framework reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import featherweight as fw
+from featherweight.cli.console import progress, say
+from featherweight.cli.main import UsageError
+from featherweight.cli.output_files import add_output, check_output
+from featherweight.interop.safetensors import write_safetensors
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE.fwt", help="the file to decode")
+    add_output(parser, "OUT.safetensors")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def run(args: Namespace) -> None:
+    """Decode every tensor and write them."""
+    if args.output.suffix != ".safetensors":
+        raise UsageError(f"{args.output}: this writes safetensors; name the output *.safetensors")
+    check_output(args.output, force=args.force)
+    with fw.open_file(args.file) as file:
+        names = file.keys()
+        tensors = {}
+        with progress("decoding", len(names), quiet=args.quiet) as advance:
+            for name in names:
+                tensors[name] = file.get_tensor(name)
+                advance()
+        size = write_safetensors(tensors, args.output, metadata=file.metadata, overwrite=args.force)
+    if not args.quiet:
+        say(f"{args.output}: {size:,} bytes, {len(tensors)} tensors")

@@ -1,0 +1,138 @@
+"""From arguments to a verb, and from what went wrong to one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+from featherweight import __version__
+from featherweight.cli.registry import GROUPS, VERBS
+from featherweight.errors import FeatherweightError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featherweight.cli.registry import Verb
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+#: What a shell reports of a program that Ctrl-C stopped: 128 + SIGINT.
+INTERRUPTED = 130
+
+_PROGRAM = "featherweight"
+
+
+class UsageError(Exception):
+    """Arguments that are fine one by one but do not go together; exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments after the program's name; those of this process unless given.
+
+    Returns:
+        The exit code: 0 done, 1 a bad input or a failed verification, 2 wrong usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _replace_unprintable()
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse's and Lightning's way out
+        return stop.code if isinstance(stop.code, int) else DONE if stop.code is None else FAILED
+    except UsageError as error:
+        return _fail(error, WRONG_USAGE, f"{_PROGRAM} {arguments[0]}")
+    except FeatherweightError as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return FAILED
+    except OSError as error:
+        return _fail(_describe(error), FAILED)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return DONE
+    if first == "--version":
+        sys.stdout.write(f"{_PROGRAM} {__version__}\n")
+        return DONE
+    if first not in VERBS:
+        sys.stderr.write(_unknown_verb(first) if first else _help())
+        return WRONG_USAGE
+    verb, rest = VERBS[first], arguments[1:]
+    if verb.raw:
+        return verb.load_raw().run_raw(rest)
+    module = verb.load()
+    parser = _parser(verb)
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(rest)) or DONE
+
+
+def _parser(verb: Verb) -> ArgumentParser:
+    return ArgumentParser(
+        prog=f"{_PROGRAM} {verb.name}",
+        description=f"{verb.summary[0].upper()}{verb.summary[1:]}.",
+        epilog=f"example:\n  {verb.example}",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _help() -> str:
+    width = max(map(len, VERBS)) + 2
+    lines = [
+        f"usage: {_PROGRAM} VERB ...",
+        "",
+        "Turn a trained PyTorch network into a file tens to hundreds of times smaller,",
+        "which decodes back, bit for bit, to the network that was tested.",
+    ]
+    for heading, verbs in GROUPS.items():
+        lines += ["", f"{heading}:", *(f"  {verb.name:<{width}}{verb.summary}" for verb in verbs)]
+    lines += ["", f"{_PROGRAM} VERB --help tells a verb's options and shows an example."]
+    return "\n".join(lines) + "\n"
+
+
+def _unknown_verb(verb: str) -> str:
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(VERBS)}"
+    return f"{_PROGRAM}: error: unknown verb {verb!r}; {hint}\n"
+
+
+def _fail(error: object, code: int, program: str = _PROGRAM) -> int:
+    from featherweight.analysis.text import printable
+
+    # One line, whatever a name in a file or another library's message may hold.
+    line = printable(" ".join(str(error).splitlines()))
+    sys.stderr.write(f"{program}: error: {line}\n" if code != INTERRUPTED else f"{program}: {line}\n")
+    return code
+
+
+def _describe(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename is not None else what
+
+
+def _replace_unprintable() -> None:
+    """Let output that the terminal's encoding lacks (×, box lines) come out as ``?`` rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _silence_stdout() -> None:
+    """The reader of our output has gone: keep the interpreter from flushing to it at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

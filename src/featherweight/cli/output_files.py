@@ -1,0 +1,31 @@
+"""Output files: said with ``-o``, never overwritten without ``--force``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherweight.errors import OutputError
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+def add_output(parser: ArgumentParser, metavar: str) -> None:
+    """Declare ``-o`` and ``--force``."""
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help="the file to write")
+    parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Find out before a long job, rather than after it, that its output cannot be written.
+
+    Raises:
+        OutputError: if the path is taken, or its directory does not exist.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory; name a file in it")
+    if path.exists() and not force:
+        raise OutputError(f"{path}: exists already; choose another name or give --force to overwrite it")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: its directory does not exist; make it first with: mkdir -p {path.parent}")

@@ -1,0 +1,113 @@
+"""What verbs there are. A new one is a module beside this one and a line here.
+
+A verb's module has ``add_arguments(parser)`` and ``run(args)``; a verb that is marked ``raw`` has ``run_raw(argv)``
+in their place and does its own parsing, as Lightning's command line does. The parser is argparse's: jsonargparse, on
+which Lightning's builds, spreads its error messages over several lines and does not name the option as it was typed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+class ParsedVerb(Protocol):
+    """The module of a verb."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the verb's arguments."""
+
+    def run(self, args: Namespace) -> int | None:
+        """Do the job; ``None`` means 0."""
+
+
+class RawVerb(Protocol):
+    """The module of a verb that parses its own arguments."""
+
+    def run_raw(self, argv: list[str]) -> int:
+        """Do the job with the arguments after the verb."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line.
+
+    Attributes:
+        name: as it is typed.
+        summary: one line for ``--help``.
+        example: a command that can be typed as it is, if its files are there.
+        raw: whether it parses its own arguments.
+    """
+
+    name: str
+    summary: str
+    example: str
+    raw: bool = False
+
+    def load(self) -> ParsedVerb:
+        """Import the verb's module."""
+        return cast("ParsedVerb", self._module())
+
+    def load_raw(self) -> RawVerb:
+        """Import the module of a verb that is ``raw``."""
+        return cast("RawVerb", self._module())
+
+    def _module(self) -> object:
+        return import_module(f"featherweight.cli.{self.name.replace('-', '_')}")
+
+
+#: Verbs by the heading under which ``featherweight --help`` shows them.
+GROUPS: dict[str, tuple[Verb, ...]] = {
+    "the whole job": (
+        Verb(
+            "demo",
+            "train, prune, share, encode and test a network on bundled digits",
+            "featherweight demo --output demo",
+        ),
+        Verb(
+            "run",
+            "the same for a model, data and a recipe of yours",
+            "featherweight run recipes/lenet300_digits.yaml --output runs/lenet300",
+        ),
+    ),
+    "training": (
+        Verb("fit", "train, with callbacks that compress", "featherweight fit --config fit.yaml", raw=True),
+        Verb(
+            "validate",
+            "a checkpoint on the validation data",
+            "featherweight validate --config fit.yaml --ckpt_path last.ckpt",
+            raw=True,
+        ),
+        Verb(
+            "test",
+            "a checkpoint on the test data",
+            "featherweight test --config fit.yaml --ckpt_path last.ckpt",
+            raw=True,
+        ),
+    ),
+    "files": (
+        Verb(
+            "compress",
+            "a checkpoint into a .fwt file, without data",
+            "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6",
+        ),
+        Verb(
+            "decompress",
+            "a .fwt file into safetensors",
+            "featherweight decompress model.fwt -o model.safetensors",
+        ),
+        Verb("inspect", "what a .fwt file holds and what each layer costs", "featherweight inspect model.fwt"),
+        Verb("verify", "every checksum of a .fwt file, every tensor decoded", "featherweight verify model.fwt"),
+        Verb(
+            "test-file",
+            "the accuracy of a .fwt file, straight from the file",
+            "featherweight test-file model.fwt --config runs/lenet300/run.yaml",
+        ),
+    ),
+}
+
+VERBS: dict[str, Verb] = {verb.name: verb for verbs in GROUPS.values() for verb in verbs}

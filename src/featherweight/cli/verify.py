@@ -1,0 +1,26 @@
+"""``featherweight verify``: is this file whole? Needs no PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherweight.cli.console import say
+from featherweight.fileformat import FileReader
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("file", type=Path, metavar="FILE.fwt", help="the file to check")
+
+
+def run(args: Namespace) -> None:
+    """Check every checksum and decode every tensor; a fault is a FormatError, so exit code 1."""
+    with FileReader(args.file) as reader:
+        reader.verify()
+        tensors = len(reader.names)
+        what = "tensor" if tensors == 1 else "tensors"
+        say(f"{args.file}: ok, {tensors} {what}, {reader.file_bytes} bytes")

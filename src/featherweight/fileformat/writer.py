@@ -1,0 +1,107 @@
+"""Write a mapping of tensors to a ``.fwt`` file, one tensor at a time."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+from featherweight.coding import coder_by_name
+from featherweight.errors import TensorError
+from featherweight.fileformat.atomic import AtomicFile
+from featherweight.fileformat.directory import (
+    ALIAS_ID,
+    HEADER_BYTES,
+    MAGIC,
+    TRAILER_BYTES,
+    VERSION,
+    Directory,
+    Entry,
+    check_metadata,
+    check_name,
+    encode_directory,
+    shape_fault,
+)
+from featherweight.fileformat.payload import encode_tensor
+from featherweight.tensors import Alias
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from featherweight.fileformat.payload import PayloadTensor
+    from featherweight.tensors import StoredTensor
+
+
+def write_file(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, StoredTensor],
+    *,
+    coder: str = "huffman",
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = True,
+) -> int:
+    """Write a file that appears whole or not at all.
+
+    The same mapping gives the same bytes, whatever its order. Tensors are fetched one by one in the order of
+    their names, so a mapping that loads them when asked never has more than one in memory.
+
+    Args:
+        path: where the file shall be.
+        tensors: by name; a name is any text of 1 to 65,535 bytes of UTF-8.
+        coder: name of the coder for quantized tensors that do not name their own.
+        metadata: text to keep with the tensors.
+        overwrite: whether to replace a file that is there already.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        OutputError: if the file cannot be written, or is there already and must not be overwritten.
+        TensorError: if a tensor, a name or the metadata cannot be stored; it names the tensor.
+        UnknownCoderError: if there is no such coder.
+    """
+    coder_by_name(coder)
+    metadata = dict(metadata or {})
+    check_metadata(metadata)
+    for name in tensors:
+        check_name(name)
+    names = sorted(tensors)  # by code point, which is the order of the UTF-8 bytes too
+    entries: dict[str, Entry] = {}
+    aliases: dict[str, str] = {}
+    with AtomicFile(path, overwrite=overwrite) as file:
+        header = MAGIC + bytes([VERSION])
+        file.write(header)
+        for name in names:
+            tensor = tensors[name]
+            if isinstance(tensor, Alias):
+                aliases[name] = tensor.target
+            else:
+                entries[name], payload = _encode(name, tensor, coder)
+                file.write(payload)
+        for name, target in aliases.items():
+            entries[name] = _alias_entry(name, target, names, entries)
+        directory = encode_directory(Directory(metadata, tuple(entries[name] for name in names)))
+        length = len(directory).to_bytes(4, "little")
+        checksum = zlib.crc32(header + directory + length).to_bytes(4, "little")
+        file.write(directory + length + checksum)
+    return HEADER_BYTES + sum(entry.length for entry in entries.values()) + len(directory) + TRAILER_BYTES
+
+
+def _encode(name: str, tensor: PayloadTensor, coder: str) -> tuple[Entry, bytes]:
+    if fault := shape_fault(tensor.shape, tensor.dtype):
+        raise TensorError(f"tensor {name!r} cannot be stored: it {fault}")
+    try:
+        coder_id, payload = encode_tensor(tensor, coder)
+    except TensorError as error:
+        raise TensorError(f"tensor {name!r} cannot be stored: {error}") from None
+    shape = tuple(int(size) for size in tensor.shape)
+    entry = Entry(name, tensor.dtype, shape, coder_id, len(payload), zlib.crc32(payload))
+    return entry, payload
+
+
+def _alias_entry(name: str, target: str, names: list[str], entries: dict[str, Entry]) -> Entry:
+    if target not in entries or entries[target].target is not None:
+        raise TensorError(f"tensor {name!r} is tied to {target!r}, which this mapping does not store")
+    other = entries[target]
+    return Entry(name, other.dtype, other.shape, ALIAS_ID, target=bisect_left(names, target))

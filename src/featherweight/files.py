@@ -1,0 +1,273 @@
+"""Files from and to PyTorch: ``save_file``, ``load_file``, ``open_file``, ``save_model``, ``load_model``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from featherweight.errors import CheckpointError, TensorError
+from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
+from featherweight.tensors import FLOAT_DTYPES, ITEM_SIZES, Alias, QuantizedTensor, RawTensor, StoredTensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+DEFAULT_CODER = "huffman"
+
+
+def save_file(
+    tensors: Mapping[str, torch.Tensor | QuantizedTensor],
+    path: str | Path,
+    *,
+    coder: str = DEFAULT_CODER,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = True,
+) -> int:
+    """Write tensors to a ``.fwt`` file, which appears whole or not at all.
+
+    Nothing is lost: a ``torch.Tensor`` comes back bit for bit. One whose elements share a few values,
+    as after :func:`featherweight.share`, is stored as a codebook and indices; one with many zeros, as
+    after :func:`featherweight.prune`, without them.
+
+    Args:
+        tensors: what :func:`featherweight.compress` returns, a state dict, or both mixed. Names that
+            stand for the same object or the same memory are stored once and tied again when loaded.
+        path: where to write.
+        coder: for quantized tensors that name no coder of their own.
+        metadata: texts to keep with them.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The file's size in bytes.
+
+    Raises:
+        TensorError: for a tensor that cannot be stored (meta, sparse), naming it.
+        OutputError: where the path exists and ``overwrite`` is false, or cannot be written.
+    """
+    return write_file(path, _Stored(tensors), coder=coder, metadata=metadata, overwrite=overwrite)
+
+
+def load_file(
+    path: str | Path, *, device: str | torch.device = "cpu", max_bytes: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Read all tensors of a file.
+
+    Args:
+        path: a ``.fwt`` file.
+        device: where the tensors go.
+        max_bytes: refuse a file whose tensors take more memory than this; 16 GiB unless given.
+
+    Returns:
+        Tensors by name; names that were tied hold the same tensor.
+
+    Raises:
+        FormatError: for anything that is wrong with the file.
+    """
+    with FileReader(path, max_bytes=max_bytes) as reader:
+        loaded: dict[str, torch.Tensor] = {}
+        result = {}
+        for name in reader.names:
+            owner = reader.info(name).alias_of or name
+            if owner not in loaded:
+                loaded[owner] = to_torch(reader.read(owner)).to(device)
+            result[name] = loaded[owner]
+        return result
+
+
+class OpenFile:
+    """A ``.fwt`` file open for reading one tensor at a time; a context manager.
+
+    Attributes:
+        metadata: the texts kept with the tensors.
+    """
+
+    def __init__(self, path: str | Path, *, max_bytes: int | None = None) -> None:
+        self._reader = FileReader(path, max_bytes=max_bytes)
+        self.metadata: dict[str, str] = self._reader.metadata
+
+    def keys(self) -> list[str]:
+        """The tensors' names, in the file's order."""
+        return list(self._reader.names)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        """Decode one tensor; nothing else of the file is read."""
+        return to_torch(self._reader.read(name))
+
+    def get_quantized(self, name: str) -> QuantizedTensor:
+        """One quantized tensor as codebook and indices.
+
+        Raises:
+            TensorError: where the tensor is stored raw.
+        """
+        stored = self._reader.read(name)
+        if not isinstance(stored, QuantizedTensor):
+            raise TensorError(f"{name}: stored raw, it has no codebook; use get_tensor")
+        return stored
+
+    def info(self, name: str) -> TensorInfo:
+        """Shape, dtype, coder and bytes of one tensor, without decoding it."""
+        return self._reader.info(name)
+
+    def __enter__(self) -> OpenFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.close()
+
+
+def open_file(path: str | Path, *, max_bytes: int | None = None) -> OpenFile:
+    """Open a file to read single tensors::
+
+    with fw.open_file("model.fwt") as file:
+        weight = file.get_tensor("fc1.weight")
+    """
+    return OpenFile(path, max_bytes=max_bytes)
+
+
+def save_model(
+    model: torch.nn.Module,
+    path: str | Path,
+    *,
+    coder: str = DEFAULT_CODER,
+    metadata: Mapping[str, str] | None = None,
+    overwrite: bool = True,
+) -> int:
+    """Write a module's state dict with :func:`save_file`; shared and pruned weights make it small.
+
+    Returns:
+        The file's size in bytes.
+    """
+    return save_file(model.state_dict(), path, coder=coder, metadata=metadata, overwrite=overwrite)
+
+
+def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | None = None) -> torch.nn.Module:
+    """Load a file into a module made by its class; all is read before the module changes.
+
+    Returns:
+        The module itself.
+
+    Raises:
+        FormatError: for anything that is wrong with the file.
+        CheckpointError: where names or shapes do not fit the module, naming them.
+    """
+    state = load_file(path, max_bytes=max_bytes)
+    check_fits(state, model, str(path))
+    model.load_state_dict(state)
+    _tie(model, state)
+    return model
+
+
+def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where: str) -> None:
+    """Raise a CheckpointError unless a state dict has just the names and shapes of a module."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    kind = type(model).__name__
+    if missing or unexpected:
+        parts = []
+        if missing:
+            parts.append(f"without {_some(missing)}")
+        if unexpected:
+            parts.append(f"with {_some(unexpected)}, which the model does not have")
+        raise CheckpointError(f"{where}: does not fit {kind}: {' and '.join(parts)}")
+    for name, tensor in expected.items():
+        if state[name].shape != tensor.shape:
+            raise CheckpointError(
+                f"{where}: {name}: {kind} expects shape {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
+            )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _tie(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Make parameters that the file holds as one tensor one parameter of the module, too."""
+    owners: dict[int, torch.nn.Parameter] = {}
+    for name, parameter in list(model.named_parameters(remove_duplicate=False)):
+        owner = owners.setdefault(id(state[name]), parameter)
+        if owner is not parameter:
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, owner)
+
+
+# -- one tensor ------------------------------------------------------------------------------------
+
+
+def to_torch(stored: StoredTensor) -> torch.Tensor:
+    """A stored tensor as PyTorch's, on the CPU."""
+    if isinstance(stored, QuantizedTensor):
+        values = torch.from_numpy(np.ascontiguousarray(stored.dequantize()))
+        return values.to(getattr(torch, stored.dtype))
+    if isinstance(stored, RawTensor):
+        # A copy: PyTorch wants memory that may be written to.
+        data = torch.from_numpy(stored.data.copy())
+        if not stored.numel:
+            return torch.empty(stored.shape, dtype=getattr(torch, stored.dtype))
+        return data.view(getattr(torch, stored.dtype)).reshape(stored.shape)
+    raise TypeError(f"an alias holds no tensor: {stored}")
+
+
+def to_stored(name: str, tensor: torch.Tensor) -> StoredTensor:
+    """A PyTorch tensor as it is stored: with a codebook where it has one that pays, else raw.
+
+    Raises:
+        TensorError: for a tensor without memory of its own (meta, sparse, quantized) or of an unknown
+            dtype, naming it.
+    """
+    if tensor.device.type == "meta":
+        raise TensorError(f"{name}: a meta tensor has no values to store; materialize the model first")
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise TensorError(f"{name}: expected a dense tensor, got {tensor.layout}; call .to_dense() first")
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in ITEM_SIZES:
+        raise TensorError(f"{name}: dtype {dtype} cannot be stored; known: {', '.join(ITEM_SIZES)}")
+    dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    if dtype in FLOAT_DTYPES:
+        wide = dense.float() if dtype == "bfloat16" else dense
+        shared = find_codebook(wide.numpy())
+        if shared is not None:
+            return replace(shared, dtype=dtype)
+    return RawTensor(dtype, tuple(dense.shape), dense.reshape(-1).view(torch.uint8).numpy())
+
+
+class _Stored(Mapping[str, StoredTensor]):
+    """A mapping of PyTorch tensors as stored ones, each converted when the writer asks for it."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor | QuantizedTensor]) -> None:
+        self._tensors = tensors
+        first: dict[Any, str] = {}
+        # Sorted, so that the owner of a tied tensor does not depend on the order of the mapping.
+        self._owners = {
+            name: first.setdefault(_identity(name, tensors[name]), name) for name in sorted(tensors)
+        }
+
+    def __getitem__(self, name: str) -> StoredTensor:
+        if self._owners[name] != name:
+            return Alias(self._owners[name])
+        tensor = self._tensors[name]
+        return tensor if isinstance(tensor, QuantizedTensor) else to_stored(name, tensor)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _identity(name: str, tensor: torch.Tensor | QuantizedTensor) -> Any:
+    """What tied tensors have in common and others have not."""
+    if isinstance(tensor, QuantizedTensor):
+        return id(tensor)
+    if not isinstance(tensor, torch.Tensor):
+        raise TensorError(f"{name}: expected a torch.Tensor or QuantizedTensor, got {type(tensor).__name__}")
+    if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.numel() == 0:
+        return name
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device

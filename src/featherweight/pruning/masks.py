@@ -1,0 +1,70 @@
+"""From scores to masks: which weights to keep, by amount or by threshold, in one layer or over several.
+
+A mask is a bool tensor in the weight's shape, true where the weight is kept. A weight that a mask has
+pruned stays pruned: every function takes the masks so far and only ever takes away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def prune_lowest(
+    scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], count: int
+) -> dict[str, torch.Tensor]:
+    """Prune the ``count`` lowest scores over all the tensors given, exactly.
+
+    One tensor makes it the scope ``layer``, several make it ``global``.
+
+    Args:
+        scores: finite or infinite scores by tensor name.
+        masks: the masks so far; what they have pruned counts among the lowest.
+        count: weights to have pruned in the end; fewer than are pruned already prunes none.
+
+    Returns:
+        New masks by name. Of equal scores at the border, those that come first are pruned first.
+    """
+    # Pruned already: lowest of all, so that they are counted first.
+    flat = torch.cat([scores[n].masked_fill(~masks[n], -torch.inf).reshape(-1) for n in scores])
+    count = min(count, flat.numel())
+    if count <= 0:
+        return {name: masks[name].clone() for name in scores}
+    threshold = flat.kthvalue(count).values
+    keep = flat > threshold
+    spare = flat.numel() - count - int(keep.sum())  # ties at the threshold that must stay
+    if spare:
+        ties = (flat == threshold).nonzero().reshape(-1)
+        keep[ties[len(ties) - spare :]] = True
+    parts = keep.split([scores[n].numel() for n in scores])
+    return {n: part.reshape(scores[n].shape) & masks[n] for n, part in zip(scores, parts, strict=True)}
+
+
+def prune_below_std(
+    weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], sensitivity: float
+) -> dict[str, torch.Tensor]:
+    """Prune where abs(w) < sensitivity · std, the standard deviation of the weights still kept.
+
+    Han et al. 2015 ("Learning both weights and connections"): the threshold is a quality parameter
+    times the standard deviation of a layer's weights. Several tensors share one threshold.
+
+    Args:
+        weights: weights by tensor name.
+        masks: the masks so far.
+        sensitivity: the quality parameter s, at least 0.
+    """
+    kept = torch.cat([weights[n].detach()[masks[n]].reshape(-1) for n in weights])
+    if kept.numel() == 0:
+        return {name: masks[name].clone() for name in weights}
+    threshold = sensitivity * kept.std(correction=0)
+    return {name: (weights[name].detach().abs() >= threshold) & masks[name] for name in weights}
+
+
+def sparsity(masks: Mapping[str, torch.Tensor]) -> float:
+    """Fraction of the weights that are pruned, over all masks; 0 for none."""
+    total = sum(mask.numel() for mask in masks.values())
+    return 1.0 - sum(int(mask.sum()) for mask in masks.values()) / total if total else 0.0

@@ -1,0 +1,104 @@
+"""How sparsity grows while a network trains: pure functions of the epoch.
+
+Epochs are counted from 0 and may be fractional: 2.5 is halfway through the third.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from featherweight.errors import RecipeError
+
+KINDS = ("one_shot", "iterative", "epochs", "stages", "cubic")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a rule prunes, and how far.
+
+    Attributes:
+        kind: one of
+
+            - ``one_shot``: all at ``start_epoch``;
+            - ``iterative``: every ``prune_every`` epochs from ``start_epoch`` on, a further fraction of
+              what is left, until ``target_sparsity`` (Han et al. 2015);
+            - ``epochs``: the same at each of the listed ``epochs``;
+            - ``stages``: the sparsities that the rule lists, one after another, every ``prune_every``
+              epochs or at the listed ``epochs``;
+            - ``cubic``: s_t = s_f (1 − (1 − t/T)³) with T = ``epochs`` (Zhu & Gupta 2017), every
+              ``every_steps`` optimizer steps.
+        epochs: T for ``cubic`` (a number), the list for ``epochs`` and ``stages``.
+        start_epoch: first epoch in which it prunes.
+        prune_every: epochs between two prunings.
+        target_sparsity: fraction at which ``iterative`` and ``epochs`` stop.
+        every_steps: optimizer steps between two updates of ``cubic``.
+    """
+
+    kind: str = "one_shot"
+    epochs: float | tuple[float, ...] | None = None
+    start_epoch: float = 0
+    prune_every: float = 1
+    target_sparsity: float | None = None
+    every_steps: int = 50
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise RecipeError(f"unknown schedule {self.kind!r}; known: {', '.join(KINDS)}")
+        listed = isinstance(self.epochs, tuple)
+        if self.kind == "cubic" and (
+            self.epochs is None or isinstance(self.epochs, tuple) or self.epochs <= 0
+        ):
+            raise RecipeError(f"a cubic schedule needs epochs, a number above 0, got {self.epochs!r}")
+        if self.kind == "epochs" and not listed:
+            raise RecipeError(f"a schedule of kind epochs needs epochs, a list, got {self.epochs!r}")
+        if self.kind == "stages" and self.epochs is not None and not listed:
+            raise RecipeError(f"epochs of a schedule in stages is a list, got {self.epochs!r}")
+        if isinstance(self.epochs, tuple) and list(self.epochs) != sorted(self.epochs):
+            raise RecipeError(f"epochs must rise, got {list(self.epochs)}")
+        if self.kind == "iterative" and self.target_sparsity is None:
+            raise RecipeError("an iterative schedule needs target_sparsity, the fraction at which it stops")
+        if self.target_sparsity is not None and not 0 <= self.target_sparsity <= 1:
+            raise RecipeError(f"target_sparsity must be between 0 and 1, got {self.target_sparsity}")
+        if self.prune_every <= 0 or self.every_steps <= 0 or self.start_epoch < 0:
+            raise RecipeError("prune_every and every_steps must be above 0 and start_epoch at least 0")
+
+    def prunings(self, epoch: float) -> int:
+        """How many times it has pruned by ``epoch`` (all kinds but ``cubic``)."""
+        if isinstance(self.epochs, tuple):
+            return bisect_right(self.epochs, epoch)
+        if epoch < self.start_epoch:
+            return 0
+        if self.kind == "one_shot":
+            return 1
+        return math.floor((epoch - self.start_epoch) / self.prune_every) + 1
+
+    def sparsity_at(self, epoch: float, sparsity: float | tuple[float, ...]) -> float:
+        """The fraction to have pruned by ``epoch``.
+
+        Args:
+            epoch: epochs trained since pruning began.
+            sparsity: the rule's: the final one, the fraction of what is left that each pruning removes
+                (``iterative``, ``epochs``), or the list of ``stages``.
+        """
+        if isinstance(sparsity, tuple):
+            done = self.prunings(epoch)
+            return sparsity[min(done, len(sparsity)) - 1] if done else 0.0
+        if self.kind == "cubic":
+            assert isinstance(self.epochs, int | float)  # noqa: S101  (checked in __post_init__)
+            t = min(max((epoch - self.start_epoch) / self.epochs, 0.0), 1.0)
+            return sparsity * (1.0 - (1.0 - t) ** 3)
+        if self.kind in ("iterative", "epochs"):
+            reached = 1.0 - (1.0 - sparsity) ** self.prunings(epoch)
+            return reached if self.target_sparsity is None else min(reached, self.target_sparsity)
+        return sparsity if self.prunings(epoch) else 0.0
+
+    def final(self, sparsity: float | tuple[float, ...]) -> float:
+        """The fraction pruned in the end."""
+        if isinstance(sparsity, tuple):
+            return sparsity[-1]
+        if self.kind == "iterative" and self.target_sparsity is not None:
+            return self.target_sparsity
+        last = self.epochs[-1] if isinstance(self.epochs, tuple) else self.start_epoch + (self.epochs or 0)
+        return self.sparsity_at(last, sparsity)

@@ -1,0 +1,218 @@
+"""The three phases of training that a run goes through: fit, prune, share.
+
+Each takes the weights that the one before left and leaves its own; a checkpoint after every epoch lets
+it be taken up where it stopped, with the very same result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from featherweight.errors import RecipeError, TensorError
+from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe
+from featherweight.training.module import Batch, Classifier, ImagesInMemory
+from featherweight.training.progress import PhaseProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from featherweight.data import ImageData
+    from featherweight.training.spec import Phase, RunSpec
+
+
+class PhaseClassifier(Classifier):
+    """A classifier with the optimizer and learning rate of one phase.
+
+    Args:
+        network: maps images to logits.
+        spec: the run.
+        phase: the phase.
+    """
+
+    def __init__(self, network: torch.nn.Module, spec: RunSpec, phase: Phase) -> None:
+        # Convolutions on the CPU run up to 1.7 times as fast on the channels-last layout.
+        super().__init__(network.to(memory_format=torch.channels_last) if spec.channels_last else network)
+        self._spec = spec
+        self._phase = phase
+
+    def configure_optimizers(self) -> Any:
+        """The phase's optimizer; a cosine falls to 0 step by step."""
+        optimizer = (self._phase.optimizer or self._spec.optimizer).create(
+            self.network.parameters(), lr=self._phase.lr
+        )
+        if self._phase.lr_schedule == "constant":
+            return optimizer
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class LaterEpochs(ImagesInMemory):
+    """Images in memory whose epochs go on counting from those of earlier phases.
+
+    Args:
+        images: the data set.
+        first_epoch: what this phase's epoch 0 is for the order of the data.
+    """
+
+    def __init__(self, images: ImageData, first_epoch: int) -> None:
+        super().__init__(images)
+        self.first_epoch = first_epoch
+
+    def train_dataloader(self) -> Iterable[Batch]:
+        """Batches of training images, shuffled."""
+        return _Offset(self.images.train_batches(), self.first_epoch)
+
+
+class _Offset:
+    """Batches that take epochs from Lightning and count on from an earlier phase."""
+
+    def __init__(self, batches: Any, first_epoch: int) -> None:
+        self._batches = batches
+        self._first_epoch = first_epoch
+        self.sampler = self
+        self.batch_sampler = None
+
+    def set_epoch(self, epoch: int) -> None:
+        self._batches.set_epoch(self._first_epoch + epoch)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
+
+
+class EpochCheckpoint(Checkpoint):
+    """Save the trainer's state after every epoch, random generators included.
+
+    Args:
+        path: the checkpoint, replaced each time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save, unless training has diverged."""
+        for name, tensor in pl_module.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise TensorError(
+                    f"{name}: the weights are not finite after epoch {trainer.current_epoch + 1}; "
+                    f"training has diverged, lower its learning rate"
+                )
+        trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the generators that dropout and the like draw from."""
+        state: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on drawing where the checkpoint stopped."""
+        torch.set_rng_state(state_dict["cpu"])
+        if "cuda" in state_dict:
+            torch.cuda.set_rng_state_all(state_dict["cuda"])
+
+
+def train_phase(
+    name: str,
+    spec: RunSpec,
+    network: torch.nn.Module,
+    images: ImageData,
+    checkpoint: Path,
+    console: Console | None = None,
+) -> None:
+    """Train a network through one phase, in place.
+
+    Args:
+        name: ``fit``, ``prune`` or ``share``.
+        spec: the run.
+        network: with the weights that the phase before left.
+        images: the data set.
+        checkpoint: written after every epoch; taken up where it is there.
+        console: where progress goes.
+
+    Raises:
+        KeyboardInterrupt: where the user stopped it.
+        RecipeError: where the recipe does not fit the network.
+        TensorError: where training diverged.
+    """
+    order = list(spec.phases())
+    phase = spec.phases()[name]
+    seed_all(spec.seed + order.index(name))
+    callbacks: list[lightning.Callback] = [PhaseProgress(name, console), EpochCheckpoint(checkpoint)]
+    if name == "prune":
+        callbacks.append(PruneByRecipe(spec.recipe))
+    if name == "share":
+        callbacks.append(ShareByRecipe(spec.recipe))
+    first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
+    trainer = make_trainer(spec, phase, callbacks)
+    module = PhaseClassifier(network, spec, phase)
+    resumed = str(checkpoint) if checkpoint.exists() else None
+    with _quiet_lightning(), _keyboard_interrupt(trainer):
+        trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
+    network.to(device="cpu", memory_format=torch.contiguous_format)
+
+
+def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it."""
+    options = {
+        "max_epochs": phase.epochs,
+        "callbacks": callbacks,
+        "logger": False,
+        "enable_checkpointing": True,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "accelerator": "auto",
+        "devices": 1,
+    }
+    try:
+        return lightning.Trainer(**{**options, **spec.trainer})
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"trainer: {error}") from None
+
+
+def seed_all(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's generators."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (for libraries that draw from it)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without the hints that Lightning gives to people who call it themselves."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        yield
+
+
+@contextlib.contextmanager
+def _keyboard_interrupt(trainer: lightning.Trainer) -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit of the process; make it a KeyboardInterrupt again."""
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise

@@ -1,0 +1,113 @@
+"""How a phase of training is coming along: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import lightning
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from featherweight.training.module import Classifier
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Seconds between two updates of the bar; more often is more than an eye sees, and costs time.
+REFRESH_SECONDS = 0.2
+
+
+class PhaseProgress(lightning.Callback):
+    """Show the epoch, loss, validation accuracy and sparsity of one phase.
+
+    Args:
+        phase: its name.
+        console: where to write; nothing is written unless given.
+    """
+
+    def __init__(self, phase: str, console: Console | None) -> None:
+        self.phase = phase
+        self.console = console
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._updated = 0.0
+        self._epoch_began = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Draw the bar."""
+        if self.console is None or not self.console.is_terminal or not trainer.is_global_zero:
+            return
+        self._bar = Progress(
+            TextColumn(f"[bold]{self.phase:<6}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[epoch]}"),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+            expand=True,
+            auto_refresh=False,
+        )
+        total = (trainer.max_epochs or 0) * trainer.num_training_batches
+        self._task = self._bar.add_task("", total=total, epoch="", figures="")
+        self._bar.start()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Remember when the epoch began."""
+        self._epoch_began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Move the bar, now and then."""
+        now = time.perf_counter()
+        if self._bar is None or now - self._updated < REFRESH_SECONDS:
+            return
+        self._updated = now
+        self._show(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the epoch's figures."""
+        if self._bar is not None:
+            self._show(trainer)
+        elif self.console is not None and trainer.is_global_zero:
+            seconds = time.perf_counter() - self._epoch_began
+            epoch = f"{trainer.current_epoch + 1:>3}/{trainer.max_epochs}"
+            self.console.print(
+                f"{self.phase:<6} {epoch}  {_figures(trainer)}  {seconds:.1f} s", highlight=False
+            )
+
+    def _show(self, trainer: lightning.Trainer) -> None:
+        assert self._bar is not None  # noqa: S101  (callers check)
+        self._bar.update(
+            self._task,
+            completed=trainer.global_step,
+            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            figures=_figures(trainer),
+        )
+        self._bar.refresh()
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leave the finished bar."""
+        self._stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _figures(trainer: lightning.Trainer) -> str:
+    """What is known so far, in as few characters as will do."""
+    metrics = trainer.callback_metrics
+    parts = []
+    if isinstance(trainer.lightning_module, Classifier):
+        parts.append(f"loss {trainer.lightning_module.mean_loss:.4f}")
+    if "val_accuracy" in metrics:
+        parts.append(f"val {100 * float(metrics['val_accuracy']):.2f} %")
+    if "sparsity" in metrics:
+        parts.append(f"pruned {100 * float(metrics['sparsity']):.1f} %")
+    return "  ".join(parts)

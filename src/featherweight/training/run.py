@@ -1,0 +1,220 @@
+"""A whole run: fit, prune, share, encode, verify, test; everything in one directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file as load_safetensors
+
+from featherweight.analysis.sizes import measure_file
+from featherweight.compression import encode_state
+from featherweight.errors import FormatError, OutputError, RecipeError
+from featherweight.files import load_file, load_model, save_file
+from featherweight.fileformat import FileReader
+from featherweight.interop.safetensors import write_safetensors
+from featherweight.training.evaluate import evaluate
+from featherweight.training.phases import seed_all, train_phase
+from featherweight.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from featherweight.data import ImageData
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to; errors are of the test set, the compressed one's straight from the file.
+
+    Attributes:
+        name: of the run.
+        model: class of the network.
+        dataset: name of the data set.
+        error_dense_percent: top-1 error of the network after ``fit``.
+        error_percent: top-1 error of the network in the file.
+        bytes: size of the file.
+        dense_bytes: size of the network's tensors, each at its own dtype.
+        ratio: dense_bytes / bytes.
+        ratio_h: Han's accounting: weight codes, position codes and codebooks.
+        ratio_n: weights over nonzero weights.
+        seconds: spent in all phases.
+        seed: of the run.
+        command: makes it again.
+        file: the compressed file, relative to the result.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    error_dense_percent: float
+    error_percent: float
+    bytes: int
+    dense_bytes: int
+    ratio: float
+    ratio_h: float
+    ratio_n: float
+    seconds: float
+    seed: int
+    command: str
+    file: str
+
+
+class Run:
+    """A run and the directory that holds all of it.
+
+    Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
+    ``share.safetensors`` (the weights after each phase), ``checkpoints/`` (of the phase at work),
+    ``state.json``, the compressed file ``NAME.fwt`` and ``result.json``.
+
+    Args:
+        spec: what to do.
+        directory: where.
+    """
+
+    def __init__(self, spec: RunSpec, directory: Path) -> None:
+        self.spec = spec
+        self.directory = directory
+
+    @classmethod
+    def create(cls, spec: RunSpec, directory: Path) -> Run:
+        """Start a run in a directory that is new or empty.
+
+        Raises:
+            OutputError: where the directory holds something.
+        """
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise OutputError(
+                f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        spec.save(directory / "run.yaml")
+        return cls(spec, directory)
+
+    @classmethod
+    def resume(cls, directory: Path) -> Run:
+        """Take up a run where it stopped.
+
+        Raises:
+            RecipeError: where the directory holds no run.
+        """
+        if not (directory / "run.yaml").is_file():
+            raise RecipeError(f"{directory}: holds no run to resume (run.yaml is missing)")
+        return cls(RunSpec.load(directory / "run.yaml"), directory)
+
+    @property
+    def file(self) -> Path:
+        """The compressed file."""
+        return self.directory / f"{self.spec.name}.fwt"
+
+    def execute(self, console: Console | None = None) -> Result:
+        """Go through what is left of the run.
+
+        Raises:
+            KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
+        """
+        images = self._images()
+        network = self._network()
+        # A rule that fits nothing must not be found out after hours of training.
+        self.spec.recipe.assign(network.state_dict())
+        images.train_batches()
+        for name in self.spec.phases():
+            self._phase(name, network, images, console)
+        self._encode(network)
+        result = self._test(images)
+        _write_json(self.directory / "result.json", asdict(result))
+        return result
+
+    def _images(self) -> ImageData:
+        images: ImageData = self.spec.data.create()
+        if not hasattr(images, "train_batches"):
+            raise RecipeError(f"data: {self.spec.data.class_path} is no featherweight.data.ImageData")
+        return images
+
+    def _network(self) -> torch.nn.Module:
+        seed_all(self.spec.seed)
+        network = self.spec.model.create()
+        if not isinstance(network, torch.nn.Module):
+            raise RecipeError(f"model: {self.spec.model.class_path} makes no torch.nn.Module")
+        return network
+
+    def _phase(
+        self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None
+    ) -> None:
+        done = self.directory / f"{name}.safetensors"
+        if not done.exists():
+            checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
+            began = time.perf_counter()
+            try:
+                train_phase(name, self.spec, network, images, checkpoint, console)
+            finally:
+                self._add_seconds(name, time.perf_counter() - began)
+            write_safetensors(network.state_dict(), done)
+            checkpoint.unlink(missing_ok=True)
+        network.load_state_dict(load_safetensors(done))
+
+    def _encode(self, network: torch.nn.Module) -> None:
+        """Write the file and make sure that it decodes to the network, bit for bit."""
+        tensors = encode_state(network.state_dict(), self.spec.recipe)
+        save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
+        with FileReader(self.file) as reader:
+            reader.verify()
+        if "share" not in self.spec.phases():
+            return  # quantized just now: the network has never been other than what the file holds
+        for name, decoded in load_file(self.file).items():
+            expected = network.state_dict()[name]
+            if not torch.equal(_bits(decoded), _bits(expected)):
+                raise FormatError(f"{self.file}: tensor {name}: does not decode to the trained weights")
+
+    def _test(self, images: ImageData) -> Result:
+        """Test the dense network and the compressed file, the latter straight from the file."""
+        dense, compressed = self._network(), self._network()
+        dense.load_state_dict(load_safetensors(self.directory / "fit.safetensors"))
+        load_model(compressed, self.file)
+        batches = images.test_batches()
+        with FileReader(self.file) as reader:
+            sizes = measure_file(reader)
+        return Result(
+            name=self.spec.name,
+            model=type(compressed).__name__,
+            dataset=images.name,
+            error_dense_percent=evaluate(dense, batches).error_percent,
+            error_percent=evaluate(compressed, batches).error_percent,
+            bytes=sizes.file_bytes,
+            dense_bytes=sizes.dense_bytes,
+            ratio=sizes.ratio,
+            ratio_h=sizes.ratio_h,
+            ratio_n=sizes.ratio_n,
+            seconds=sum(self._seconds().values()),
+            seed=self.spec.seed,
+            command=f"featherweight run {shlex.quote(f'recipes/{self.spec.name}.yaml')}",
+            file=self.file.name,
+        )
+
+    def _seconds(self) -> dict[str, float]:
+        path = self.directory / "state.json"
+        seconds: dict[str, float] = json.loads(path.read_text())["seconds"] if path.exists() else {}
+        return seconds
+
+    def _add_seconds(self, phase: str, seconds: float) -> None:
+        spent = self._seconds()
+        spent[phase] = spent.get(phase, 0.0) + seconds
+        _write_json(self.directory / "state.json", {"seconds": spent})
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,147 @@
+"""What ``featherweight run`` reads: one file with the model, the data, three phases and the recipe."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featherweight.errors import RecipeError
+from featherweight.recipe import Recipe
+from featherweight.strict import build, plain, read_mapping, write_mapping
+
+LR_SCHEDULES = ("cosine", "constant")
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """A class by its import path, and what to call it with.
+
+    Attributes:
+        class_path: such as ``featherweight.models.LeNet300``.
+        init_args: keyword arguments.
+    """
+
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """Import the class.
+
+        Raises:
+            RecipeError: where it cannot be imported.
+        """
+        module, _, name = self.class_path.rpartition(".")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise RecipeError(f"class_path {self.class_path!r} cannot be imported: {error}") from None
+
+    def create(self, *args: Any, **more: Any) -> Any:
+        """Call the class with ``init_args`` and what is given here.
+
+        Raises:
+            RecipeError: where it cannot be imported, or does not take these arguments.
+        """
+        cls = self.load()
+        try:
+            return cls(*args, **{**self.init_args, **more})
+        except TypeError as error:
+            raise RecipeError(f"{self.class_path}: {error}; check init_args") from None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training.
+
+    Attributes:
+        epochs: how long.
+        lr: the learning rate at its start.
+        lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
+        optimizer: in place of the run's own.
+    """
+
+    epochs: int
+    lr: float
+    lr_schedule: str = "cosine"
+    optimizer: ClassSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise RecipeError(f"epochs must be at least 0, got {self.epochs}")
+        if self.lr <= 0:
+            raise RecipeError(f"lr must be above 0, got {self.lr}")
+        if self.lr_schedule not in LR_SCHEDULES:
+            raise RecipeError(f"unknown lr_schedule {self.lr_schedule!r}; known: {', '.join(LR_SCHEDULES)}")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A whole run.
+
+    Attributes:
+        name: names the output and the result.
+        model: any module that maps images to logits.
+        data: an :class:`~featherweight.data.ImageData`.
+        optimizer: of all phases that have none of their own; the phase gives ``lr``.
+        fit: dense training.
+        prune: training while the recipe prunes; without it, nothing is pruned.
+        share: training of shared weights; without it, weights are quantized once at the end.
+        recipe: what happens to which tensor.
+        channels_last: train convolutions on the channels-last layout, which is often faster.
+        seed: of the weights, the order of the data and everything else that is random.
+        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``.
+    """
+
+    name: str
+    model: ClassSpec
+    data: ClassSpec
+    optimizer: ClassSpec
+    fit: Phase
+    prune: Phase | None = None
+    share: Phase | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    channels_last: bool = False
+    seed: int = 0
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path) -> RunSpec:
+        """Read a run file; ``recipe`` may be a path, relative to the file.
+
+        Raises:
+            RecipeError: for anything that cannot be meant as written, naming the file and the key.
+        """
+        path = Path(path)
+        data = read_mapping(path)
+        if isinstance(data.get("recipe"), str):
+            data["recipe"] = read_mapping(path.parent / data["recipe"])
+        data.setdefault("name", path.stem)
+        return build(cls, data, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write the run file, the recipe in place."""
+        write_mapping(plain(self), path)
+
+    def phases(self) -> dict[str, Phase]:
+        """The phases that there are, by name, in order."""
+        named = {"fit": self.fit, "prune": self.prune, "share": self.share}
+        return {name: phase for name, phase in named.items() if phase is not None}
+
+
+def read_model_and_data(path: str | Path) -> tuple[ClassSpec, ClassSpec]:
+    """The network and the data set of a run file or of a configuration for ``featherweight fit``.
+
+    Raises:
+        RecipeError: where either is missing or malformed.
+    """
+    data = read_mapping(path)
+    found = []
+    for key, inner in (("model", "network"), ("data", "images")):
+        value = data.get(key)
+        if not isinstance(value, dict):
+            raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
+        value = value.get("init_args", value) if inner in value.get("init_args", {}) else value
+        found.append(build(ClassSpec, value.get(inner, value), f"{path}: {key}"))
+    return found[0], found[1]

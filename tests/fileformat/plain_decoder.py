@@ -1,0 +1,197 @@
+"""A decoder of .fwt files written from docs/format.md alone, in plain Python, bit by bit. Slow on purpose."""
+
+import math
+import struct
+import zlib
+
+DTYPES = "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 complex64 complex128".split()
+DTYPES += "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+SIZES = [8, 4, 2, 2, 1, 1, 8, 16, 1, 2, 4, 8, 1, 2, 4, 8, 1]
+STRUCTS = {"float64": "d", "float32": "f", "float16": "e"}
+
+
+class Bytes:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        assert self.at + count <= len(self.data)
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def u8(self):
+        return self.take(1)[0]
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.u8()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def text(self):
+        return self.take(self.varint())
+
+    def bits(self):
+        """Bits from here on; the generator's caller tells how many bytes it has used."""
+        for byte in self.data[self.at :]:
+            for i in range(8):
+                yield byte >> i & 1
+
+
+class BitCounter:
+    def __init__(self, source):
+        self.source, self.iterator, self.used = source, source.bits(), 0
+
+    def bit(self):
+        self.used += 1
+        return next(self.iterator)
+
+    def number(self, digits):
+        value = 0
+        for _ in range(digits):
+            value = 2 * value + self.bit()
+        return value
+
+    def close(self):
+        while self.used % 8:
+            assert self.bit() == 0
+        self.source.take(self.used // 8)
+
+
+def clog2(n):
+    return 0 if n <= 1 else math.ceil(math.log2(n))
+
+
+def fixed_stream(source, count, alphabet):
+    bits = BitCounter(source)
+    symbols = [sum(bits.bit() << i for i in range(clog2(alphabet))) for _ in range(count)]
+    bits.close()
+    return symbols
+
+
+def code_lengths(source, first, span):
+    if span == 0:
+        return None
+    bits = BitCounter(source)
+    lengths, length, symbol = {}, bits.number(5), first
+    while True:
+        lengths[symbol] = length
+        if symbol == first + span:
+            bits.close()
+            return lengths
+        symbol += 1
+        ones = 0
+        while ones < 4 and bits.bit():
+            ones += 1
+        if ones == 3:
+            zeros = 0
+            while not bits.bit():
+                zeros += 1
+            symbol += (1 << zeros) + bits.number(zeros)
+            ones = 0
+            while ones < 4 and bits.bit():
+                ones += 1
+        length = bits.number(5) if ones == 4 else length + [0, 1, -1][ones]
+
+
+def huffman_stream(source, count, alphabet):
+    if count == 0:
+        return []
+    first = source.varint()
+    lengths = code_lengths(source, first, source.varint())
+    if lengths is None:
+        return [first] * count
+    codewords, code, before = {}, 0, 0
+    for symbol in sorted(lengths, key=lambda s: (lengths[s], s)):
+        code <<= lengths[symbol] - before
+        before = lengths[symbol]
+        codewords[before, code] = symbol
+        code += 1
+    assert code == 1 << before
+    streams = 4 if count >= 65536 else 1
+    for _ in range(streams - 1):
+        source.varint()
+    chunk, symbols = -(-count // streams), []
+    for start in range(0, count, chunk):
+        bits = BitCounter(source)
+        for _ in range(min(chunk, count - start)):
+            length = code = 0
+            while (length, code) not in codewords:
+                length, code = length + 1, 2 * code + bits.bit()
+            symbols.append(codewords[length, code])
+        bits.close()
+    return symbols
+
+
+STREAMS = {16: fixed_stream, 17: huffman_stream}
+
+
+def index_array(source, numel, k, coder):
+    stream = STREAMS[coder]
+    r = source.u8()
+    if r == 0:
+        return stream(source, numel, k)
+    entries = source.varint()
+    gaps = stream(source, entries, 2**r)
+    codes = stream(source, entries, k)
+    indices, position = [0] * numel, -1
+    for gap, code in zip(gaps, codes, strict=True):
+        position += gap + 1
+        indices[position] = code
+    return indices
+
+
+def codebook_values(data, storage):
+    if storage == "bfloat16":
+        data = b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
+        storage = "float32"
+    letter = STRUCTS[storage]
+    return [value for (value,) in struct.iter_unpack("<" + letter, data)]
+
+
+def tensor_bytes(source, dtype, numel, coder):
+    """The elements of a tensor as little-endian bytes."""
+    size = SIZES[dtype]
+    if coder == 0:
+        return source.take(numel * size)
+    if coder == 1:
+        mask = index_array(Bytes(source.text()), numel, 2, 17)
+        return b"".join(source.take(size) if kept else bytes(size) for kept in mask)
+    k, storage = source.varint(), source.u8()
+    values = codebook_values(source.take(k * SIZES[storage]), DTYPES[storage])
+    if DTYPES[dtype] == "bfloat16":
+        items = [struct.pack("<f", value)[2:] for value in values]
+    else:
+        items = [struct.pack("<" + STRUCTS[DTYPES[dtype]], value) for value in values]
+    return b"".join(items[i] for i in index_array(source, numel, k, coder))
+
+
+def decode(data):
+    """Metadata, and (dtype, shape, bytes) by name."""
+    assert data[:5] == b"\x89FWT\0"
+    length, checksum = struct.unpack("<II", data[-8:])
+    directory = data[-8 - length : -8]
+    assert zlib.crc32(data[:5] + directory + data[-8:-4]) == checksum
+    source, payloads = Bytes(directory), Bytes(data[5 : -8 - length])
+    metadata = {source.text().decode(): source.text().decode() for _ in range(source.varint())}
+    tensors, names, name = {}, [], b""
+    for _ in range(source.varint()):
+        name = name[: source.varint()] + source.text()
+        dtype = source.u8()
+        shape = tuple(source.varint() for _ in range(source.varint()))
+        coder = source.u8()
+        if coder == 255:
+            tensors[name] = source.varint()
+        else:
+            payload = payloads.take(source.varint())
+            assert zlib.crc32(payload) == struct.unpack("<I", source.take(4))[0]
+            inner = Bytes(payload)
+            tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, math.prod(shape), coder))
+            assert inner.at == len(payload)
+        names.append(name)
+    assert source.at == len(directory)
+    assert payloads.at == len(payloads.data)
+    return metadata, {n.decode(): tensors[names[t]] if isinstance(t, int) else t for n, t in tensors.items()}
