@@ -1,4 +1,4 @@
-"""A recipe applied to a model: ``compress`` in one go, ``prune`` and ``share`` as steps of a training loop."""
+"""A recipe applied to a model: ``compress`` at once, ``prune`` and ``share`` as steps of training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from featherweight.constraints import Constraints
 from featherweight.errors import TensorError
 from featherweight.pruning import importance_by_name, prune_below_std, prune_lowest, score
 from featherweight.quantization import quantize_kmeans
-from featherweight.recipe import Prune, Quantize, Recipe, Rule
 from featherweight.tensors import QuantizedTensor
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
+
+    from featherweight.recipe import Prune, Quantize, Recipe, Rule
 
 logger = logging.getLogger(__name__)
 
@@ -162,9 +163,7 @@ def share_by(recipe: Recipe, model: torch.nn.Module, constraints: Constraints) -
             constraints.set_sharing(name, shared, fixed_zero=rule.quantize.fix_zeros)
 
 
-def rules_for(
-    model: torch.nn.Module, recipe: Recipe
-) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
+def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
     """Each rule of a recipe with the floating-point parameters that it is for, by name.
 
     Raises:
@@ -236,7 +235,8 @@ def encode_state(
 def _constraints(model: torch.nn.Module, optimizer: Optimizer | None) -> Constraints:
     if optimizer is None:
         return Constraints(model)
-    return Constraints.attached_to(optimizer) or Constraints(model).attach(optimizer)
+    attached = Constraints.attached_to(optimizer)
+    return Constraints(model).attach(optimizer) if attached is None else attached
 
 
 def _owners(state: Mapping[str, torch.Tensor]) -> dict[str, str]:

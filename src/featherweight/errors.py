@@ -33,3 +33,7 @@ class DataError(FeatherweightError):
 
 class OutputError(FeatherweightError):
     """An output that cannot be written: the path exists, the disk is full."""
+
+
+class Interrupted(FeatherweightError):  # noqa: N818  (as in KeyboardInterrupt)
+    """Ctrl-C in a job that can be taken up again; says how."""

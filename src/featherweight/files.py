@@ -123,7 +123,9 @@ class OpenFile:
 
 
 def open_file(path: str | Path, *, max_bytes: int | None = None) -> OpenFile:
-    """Open a file to read single tensors::
+    """Open a file to read single tensors.
+
+    Example::
 
     with fw.open_file("model.fwt") as file:
         weight = file.get_tensor("fc1.weight")

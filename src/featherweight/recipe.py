@@ -15,7 +15,6 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from featherweight.quantization import INITIALIZATIONS
 from featherweight.strict import build, plain, read_mapping, write_mapping
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from typing import Any
 

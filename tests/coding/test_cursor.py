@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding import Cursor, encode_varint
@@ -11,6 +11,7 @@ def cursor(*data):
     return Cursor(np.array(data, np.uint8))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1))
 def test_varint_round_trip(value):
     data = encode_varint(value)

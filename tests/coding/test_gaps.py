@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding.gaps import MAX_GAP_BITS, join_entries, measure_gaps, split_entries
@@ -33,6 +33,7 @@ sparse_arrays = st.lists(st.one_of(st.just(0), st.just(0), st.just(0), st.intege
 )
 
 
+@settings(deadline=None)
 @given(sparse_arrays, st.integers(1, MAX_GAP_BITS))
 def test_entries_are_the_papers(indices, gap_bits):
     statistics = measure_gaps(indices)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding.package_merge import code_lengths
@@ -37,6 +37,7 @@ def brute_force_cost(counts, limit):
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=200).filter(lambda c: sum(x > 0 for x in c) > 1))
 def test_loose_limit_is_huffman(counts):
     lengths = code_lengths(np.array(counts), 200)
@@ -44,6 +45,7 @@ def test_loose_limit_is_huffman(counts):
     assert ((lengths > 0) == (np.array(counts) > 0)).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 1000), min_size=2, max_size=5), st.integers(3, 4))
 def test_tight_limit_is_optimal(counts, limit):
     lengths = code_lengths(np.array(counts), limit)
@@ -51,6 +53,7 @@ def test_tight_limit_is_optimal(counts, limit):
     assert cost(counts, lengths) == brute_force_cost(counts, limit)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 10**12), min_size=2, max_size=300), st.integers(0, 5))
 def test_kraft_equality_holds_and_rarer_symbols_have_longer_codewords(counts, slack):
     limit = (len(counts) - 1).bit_length() + slack

@@ -4,8 +4,20 @@ import math
 import struct
 import zlib
 
-DTYPES = "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 complex64 complex128".split()
-DTYPES += "int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
+DTYPES += [
+    "complex64",
+    "complex128",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+]
 SIZES = [8, 4, 2, 2, 1, 1, 8, 16, 1, 2, 4, 8, 1, 2, 4, 8, 1]
 STRUCTS = {"float64": "d", "float32": "f", "float16": "e"}
 

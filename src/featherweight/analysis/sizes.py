@@ -1,7 +1,8 @@
 """The sizes of a ``.fwt`` file: its bytes, and beside them the two other counts of the literature.
 
-*H* is Han's accounting (weight codes, position codes and codebooks, Huffman-coded; a tensor that is not quantized
-at its own size), *N* is weights over nonzero weights. Whatever coder the file uses, H is counted from its indices.
+*H* is Han's accounting (weight codes, position codes and codebooks, Huffman-coded; a tensor that is not
+quantized at its own size), *N* is weights over nonzero weights. Whatever coder the file uses, H is counted
+from its indices.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class ModelSizes:
 
     Attributes:
         file_bytes: bytes on disk.
-        coder: the coder of all quantized tensors, ``"mixed"`` if they have several, ``"none"`` if there are none.
+        coder: the coder of all quantized tensors, ``"mixed"`` if they have several, ``"none"`` if there are
+            none.
         tensors: every tensor of the file, in its order.
     """
 

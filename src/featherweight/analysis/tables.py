@@ -25,6 +25,9 @@ _NOTHING = "–"
 #: A layer is known by its weight: ``fc1``, not ``fc1.weight``, as in the paper.
 _WEIGHT_SUFFIX = ".weight"
 
+#: Columns that the whole table needs beside a layer's name of ten characters.
+WIDTH = 72
+
 #: Headers of :func:`layer_table` after the layer's name. Two neighbours share a first line, read across.
 _HEADERS = (
     "\nweights",
@@ -38,24 +41,35 @@ _HEADERS = (
     "\nbytes",
 )
 
+#: Those of a narrow table: its size is after P+Q+H.
+_BRIEF_HEADERS = {0: "weights", 1: "kept", 7: "size", 8: "bytes"}
 
-def layer_table(sizes: ModelSizes) -> Table:
+
+def layer_table(sizes: ModelSizes, *, brief: bool = False) -> Table:
     """Deep Compression's table of a model: one row a layer, with Han's accounting and the file's bytes.
 
     A tensor of two dimensions or more is a layer; the others (biases, norms) share one row. P is pruned, Q
     quantized, H Huffman-coded; sizes are in percent of the dense tensor. It fits a terminal of 80 columns.
+
+    Args:
+        sizes: what :func:`~featherweight.analysis.sizes.measure_file` found.
+        brief: leave out the columns of bits and of P+Q, for a terminal narrower than :data:`WIDTH`.
     """
     layers = [tensor for tensor in sizes.stored if len(tensor.shape) > 1]
     others = [tensor for tensor in sizes.stored if len(tensor.shape) <= 1]
-    table = Table(box=box.SIMPLE, show_edge=False, show_footer=True, padding=0, header_style="", footer_style="bold")
-    table.add_column("\nlayer", "total", overflow="fold")
-    for header, total in zip(_HEADERS, _totals(sizes), strict=True):
-        table.add_column(header, total, justify="right", no_wrap=True)
-    for name, layer in zip(_layer_names(layers), layers, strict=True):
-        table.add_row(Text(name), *_cells([layer], layer.bytes))
-    if others:
-        what = f"{len(others)} {'vector' if len(others) == 1 else 'vectors'}"
-        table.add_row(Text(what), *_cells(others, sum(tensor.bytes for tensor in others)))
+    table = Table(
+        box=box.SIMPLE, show_edge=False, show_footer=True, padding=0, header_style="", footer_style="bold"
+    )
+    columns = _BRIEF_HEADERS if brief else dict(enumerate(_HEADERS))
+    totals = _totals(sizes)
+    table.add_column("layer" if brief else "\nlayer", "total", overflow="fold", min_width=6)
+    for i, header in columns.items():
+        table.add_column(header, totals[i], justify="right", no_wrap=True)
+    groups = [[layer] for layer in layers] + ([others] if others else [])
+    names = _layer_names(layers) + [f"{len(others)} {'vector' if len(others) == 1 else 'vectors'}"]
+    for name, group in zip(names, groups, strict=False):
+        cells = _cells(group, sum(tensor.bytes for tensor in group))
+        table.add_row(Text(name), *(cells[i] for i in columns))
     return table
 
 
@@ -72,8 +86,8 @@ def nonzero_table(sparsity: ModelSparsity) -> Group:
         table.add_row(Text(printable(tensor.name)), *numbers, shape(tensor.shape))
     pruned = percent(1 - fraction([sparsity.alive], [sparsity.total]))
     line = (
-        f"alive: {sparsity.alive:,}, pruned: {sparsity.pruned:,}, total: {sparsity.total:,}, "
-        f"compression rate: {times(sparsity.ratio)} ({pruned} pruned)"
+        f"alive {sparsity.alive:,}, pruned {sparsity.pruned:,}, total {sparsity.total:,}, "
+        f"compression rate {times(sparsity.ratio)} ({pruned} pruned)"
     )
     return Group(table, Text(line))
 

@@ -25,8 +25,8 @@ def count(number: int) -> str:
         return str(number)
     for unit, size in (("K", 10**3), ("M", 10**6)):
         if number < 999.5 * size:
-            scaled = number / size
-            return f"{scaled:.1f}{unit}" if scaled < 99.95 and unit != "K" else f"{scaled:.0f}{unit}"
+            decimals = 1 if unit == "M" and number < 99.95 * size else 0
+            return f"{number / size:.{decimals}f}{unit}"
     return f"{number / 10**9:.1f}G"
 
 

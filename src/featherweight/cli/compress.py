@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import featherweight as fw
 from featherweight.analysis.text import times
+from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import print_json, progress, say
-from featherweight.cli.main import UsageError
-from featherweight.cli.output_files import add_output, check_output
+from featherweight.cli.training_options import add_quiet
 from featherweight.coding import CODERS
 from featherweight.errors import CheckpointError
 from featherweight.interop.checkpoints import read_checkpoint
@@ -29,10 +29,16 @@ CONVOLUTION_BITS, MATRIX_BITS = 8, 5
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="a .safetensors file or a PyTorch checkpoint")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CKPT", help="a .safetensors file or a PyTorch checkpoint"
+    )
     add_output(parser, "FILE.fwt")
-    parser.add_argument("--recipe", type=Path, metavar="F", help="what to do with which tensor, in YAML or JSON")
-    parser.add_argument("--sparsity", type=_fraction, metavar="S", help="fraction of each layer's weights to prune")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="F", help="what to do with which tensor, in YAML or JSON"
+    )
+    parser.add_argument(
+        "--sparsity", type=_fraction, metavar="S", help="fraction of each layer's weights to prune"
+    )
     parser.add_argument(
         "--bits",
         type=int,
@@ -41,8 +47,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help=f"bits of a shared weight, 1 to 8; unless given {CONVOLUTION_BITS} in convolutions, "
         f"{MATRIX_BITS} in matrices",
     )
-    parser.add_argument("--coder", choices=list(CODERS), help="instead of the recipe's")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument(
+        "--coder", choices=list(CODERS), help="how to code the shared weights; the recipe's unless given"
+    )
+    add_quiet(parser)
     parser.add_argument("--json", action="store_true", help="print sizes as JSON")
 
 
@@ -57,10 +65,9 @@ def run(args: Namespace) -> None:
         recipe = default_recipe(args.checkpoint, state, args.sparsity, args.bits)
     if args.coder is not None:
         recipe = with_coder(recipe, args.coder)
-    quiet = args.quiet or args.json
     tensors = {}
     parts = list(independent_parts(state, recipe))
-    with progress("compressing", len(parts), quiet=quiet) as advance:
+    with progress("compressing", len(parts), quiet=args.quiet) as advance:
         for part, rules in parts:
             tensors.update(fw.compress(part, rules))
             advance()
@@ -81,8 +88,9 @@ def _report(args: Namespace, size: int, dense: int) -> None:
                 "ratio": dense / size,
             }
         )
-    elif not args.quiet:
-        say(f"{args.output}: {size:,} bytes, {times(dense / size)} less than {dense:,} dense ({args.checkpoint})")
+    else:
+        smaller = f"{times(dense / size)} smaller than dense"
+        say(f"{args.output}: {size:,} bytes, {smaller} ({args.checkpoint}: {before:,} bytes)")
 
 
 def default_recipe(
@@ -134,8 +142,9 @@ def independent_parts(
         parts.setdefault(rule if rule is not None and together else owner, []).append(name)
     for names in parts.values():
         used = {recipe.rule_for(name) for name in names}
-        yield {name: state[name] for name in names}, replace(
-            recipe, rules=tuple(rule for rule in recipe.rules if rule in used)
+        yield (
+            {name: state[name] for name in names},
+            replace(recipe, rules=tuple(rule for rule in recipe.rules if rule in used)),
         )
 
 

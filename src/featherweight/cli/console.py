@@ -1,4 +1,7 @@
-"""Where output goes: results to stdout, progress to stderr, colour to terminals alone."""
+"""Where output goes: results to stdout, progress to stderr, colour to terminals alone.
+
+``NO_COLOR`` and ``COLUMNS`` hold.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _LINE_SECONDS = 10.0
 
 
 def output() -> Console:
-    """The console of results, which honours ``NO_COLOR`` and ``COLUMNS``."""
+    """The console of results."""
     return _console(stderr=False)
 
 
@@ -44,9 +47,9 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
-def say(text: str, *, console: Console | None = None) -> None:
+def say(text: str, *, style: str = "", console: Console | None = None) -> None:
     """Print a line as it is: no markup, no wrapping, nothing that a terminal could take for a command."""
-    (console or output()).print(Text(printable(text)), soft_wrap=True)
+    (console or output()).print(Text(printable(text), style), soft_wrap=True)
 
 
 def print_json(data: dict[str, Any]) -> None:

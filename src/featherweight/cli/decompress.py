@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import featherweight as fw
+from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import progress, say
-from featherweight.cli.main import UsageError
-from featherweight.cli.output_files import add_output, check_output
+from featherweight.cli.training_options import add_quiet
 from featherweight.interop.safetensors import write_safetensors
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("file", type=Path, metavar="FILE.fwt", help="the file to decode")
     add_output(parser, "OUT.safetensors")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_quiet(parser)
 
 
 def run(args: Namespace) -> None:
@@ -35,5 +35,4 @@ def run(args: Namespace) -> None:
                 tensors[name] = file.get_tensor(name)
                 advance()
         size = write_safetensors(tensors, args.output, metadata=file.metadata, overwrite=args.force)
-    if not args.quiet:
-        say(f"{args.output}: {size:,} bytes, {len(tensors)} tensors")
+    say(f"{args.output}: {size:,} bytes, {len(tensors)} tensors")

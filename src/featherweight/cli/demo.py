@@ -6,34 +6,34 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featherweight.cli.console import console, quiet_option
-from featherweight.cli.run import clear_run, execute
+from featherweight.cli.console import messages, say
+from featherweight.cli.run import clear_run, execute, report
+from featherweight.cli.training_options import add_quiet
 
 if TYPE_CHECKING:
     import argparse
 
-EXAMPLE = """example:
-  featherweight demo --output /tmp/demo"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("--output", "-o", metavar="DIR", default="demo", help="directory for everything; ./demo")
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "--output", "-o", metavar="DIR", default="demo", help="directory for everything; ./demo unless given"
+    )
     parser.add_argument("--force", action="store_true", help="replace an earlier demo")
-    quiet_option(parser)
+    add_quiet(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the bundled run file."""
+def run(args: argparse.Namespace) -> None:
+    """Follow the run file that comes with the package."""
+    if not args.quiet:
+        say("LeNet-300-100 on handwritten digits: fit, prune, share, encode, test", console=messages())
     from featherweight.training.run import Run
     from featherweight.training.spec import RunSpec
 
-    out = console(args.quiet)
-    out.print("LeNet-300-100 on 1,797 handwritten digits: fit, prune, share, encode, verify, test\n")
     with as_file(files("featherweight") / "recipes" / "demo.yaml") as path:
         spec = RunSpec.load(path)
     directory = Path(args.output)
     if args.force:
         clear_run(directory)
-    execute(Run.create(spec, directory), out)
-    return 0
+    job = Run.create(spec, directory)
+    report(job, execute(job, quiet=args.quiet))

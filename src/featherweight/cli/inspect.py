@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from featherweight.analysis.sizes import ModelSizes, measure_file
-from featherweight.analysis.tables import layer_table
-from featherweight.analysis.text import printable, times
+from featherweight.analysis.tables import WIDTH, layer_table
+from featherweight.analysis.text import times
 from featherweight.cli.console import output, print_json, progress, say
 from featherweight.fileformat import FileReader
 
@@ -37,20 +37,29 @@ def run(args: Namespace) -> None:
         metadata = reader.metadata
     if args.json:
         print_json(sizes.to_dict())
-        return
-    console = output()
-    say(headline(str(args.file), sizes), console=console)
-    console.print()
-    console.print(layer_table(sizes))
+    else:
+        _show(args.file, sizes, metadata)
+
+
+def _show(path: Path, sizes: ModelSizes, metadata: dict[str, str]) -> None:
+    out = output()
+    say(headline(path, sizes), style="bold", console=out)
+    han, nonzero = times(sizes.ratio_h), times(sizes.ratio_n)
+    say(f"H, by Han's accounting: {han}; N, weights over nonzero weights: {nonzero}", console=out)
+    out.print()
+    out.print(layer_table(sizes, brief=out.width < WIDTH))
     for tensor in sizes.tensors:
         if tensor.alias_of is not None:
-            say(f"{tensor.name} is tied to {tensor.alias_of}", console=console)
-    console.print()
-    console.print(Text(_LEGEND, style="dim"))
+            say(f"{tensor.name} is tied to {tensor.alias_of}", console=out)
+    out.print()
+    out.print(Text(_LEGEND, "dim"))
     for key, value in metadata.items():
-        console.print(Text(f"{printable(key)}: {printable(value)}", style="dim"), soft_wrap=True)
+        say(f"{key}: {value}", console=out)
 
 
-def headline(path: str, sizes: ModelSizes) -> str:
+def headline(path: Path, sizes: ModelSizes) -> str:
     """The file's size against the dense model's, in one line."""
-    return f"{path}: {sizes.file_bytes:,} bytes, {times(sizes.ratio)} less than {sizes.dense_bytes:,} dense"
+    return (
+        f"{path}: {sizes.file_bytes:,} bytes, {times(sizes.ratio)} smaller than dense "
+        f"({sizes.dense_bytes:,} bytes), coder {sizes.coder}"
+    )

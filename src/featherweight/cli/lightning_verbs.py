@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featherweight.errors import FeatherweightError, RecipeError
+from featherweight.errors import FeatherweightError, Interrupted, RecipeError
 
 
 def run_lightning(verb: str, argv: list[str]) -> int:
@@ -20,7 +20,7 @@ def run_lightning(verb: str, argv: list[str]) -> int:
     import jsonargparse
     from lightning.pytorch.cli import LightningCLI
 
-    from featherweight.cli.console import Interrupted, log_to_stderr
+    from featherweight.cli.training_options import log_to_stderr
     from featherweight.training.module import Classifier, ImagesInMemory
 
     log_to_stderr()

@@ -1,8 +1,9 @@
 """What verbs there are. A new one is a module beside this one and a line here.
 
-A verb's module has ``add_arguments(parser)`` and ``run(args)``; a verb that is marked ``raw`` has ``run_raw(argv)``
-in their place and does its own parsing, as Lightning's command line does. The parser is argparse's: jsonargparse, on
-which Lightning's builds, spreads its error messages over several lines and does not name the option as it was typed.
+A verb's module has ``add_arguments(parser)`` and ``run(args)``; one that is marked ``raw`` has
+``run_raw(argv)`` in their place and does its own parsing, as Lightning's command line does. The parser is
+argparse's: jsonargparse, on which Lightning's builds, spreads its error messages over several lines and
+does not name an option as it was typed.
 """
 
 from __future__ import annotations
@@ -70,42 +71,55 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         ),
         Verb(
             "run",
-            "the same for a model, data and a recipe of yours",
-            "featherweight run recipes/lenet300_digits.yaml --output runs/lenet300",
+            "train, prune, share and encode a model of yours, by one file",
+            "featherweight run recipes/lenet300-mnist.yaml --output runs/lenet300",
         ),
     ),
     "training": (
-        Verb("fit", "train, with callbacks that compress", "featherweight fit --config fit.yaml", raw=True),
+        Verb(
+            "fit",
+            "train, with callbacks that compress",
+            "featherweight fit --config recipes/lightning/lenet300-mnist.yaml",
+            raw=True,
+        ),
         Verb(
             "validate",
-            "a checkpoint on the validation data",
-            "featherweight validate --config fit.yaml --ckpt_path last.ckpt",
+            "evaluate a checkpoint on the validation data",
+            "featherweight validate --config F --ckpt_path last.ckpt",
             raw=True,
         ),
         Verb(
             "test",
-            "a checkpoint on the test data",
-            "featherweight test --config fit.yaml --ckpt_path last.ckpt",
+            "evaluate a checkpoint on the test data",
+            "featherweight test --config F --ckpt_path last.ckpt",
             raw=True,
         ),
     ),
     "files": (
         Verb(
             "compress",
-            "a checkpoint into a .fwt file, without data",
+            "turn a checkpoint into a .fwt file, without data",
             "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6",
         ),
         Verb(
             "decompress",
-            "a .fwt file into safetensors",
+            "turn a .fwt file into safetensors",
             "featherweight decompress model.fwt -o model.safetensors",
         ),
-        Verb("inspect", "what a .fwt file holds and what each layer costs", "featherweight inspect model.fwt"),
-        Verb("verify", "every checksum of a .fwt file, every tensor decoded", "featherweight verify model.fwt"),
+        Verb(
+            "inspect",
+            "show what a .fwt file holds and what each layer costs",
+            "featherweight inspect model.fwt",
+        ),
+        Verb(
+            "verify",
+            "check every checksum and decode every tensor of a .fwt file",
+            "featherweight verify model.fwt",
+        ),
         Verb(
             "test-file",
-            "the accuracy of a .fwt file, straight from the file",
-            "featherweight test-file model.fwt --config runs/lenet300/run.yaml",
+            "measure the accuracy of a .fwt file, straight from the file",
+            "featherweight test-file lenet300-mnist.fwt --config recipes/lenet300-mnist.yaml",
         ),
     ),
 }

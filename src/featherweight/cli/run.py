@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from featherweight.cli.console import console, data_root_option, quiet_option
-from featherweight.errors import RecipeError
+from featherweight.cli.console import messages, output, say
+from featherweight.cli.training_options import (
+    add_data_root,
+    add_quiet,
+    log_to_stderr,
+    silence_lightning,
+    use_data_root,
+)
+from featherweight.errors import Interrupted, RecipeError
 
 if TYPE_CHECKING:
     import argparse
 
     from featherweight.training.run import Result, Run
 
-EXAMPLE = """examples:
-  featherweight run recipes/lenet300-mnist.yaml
-  featherweight run recipes/lenet5-mnist.yaml --output runs/lenet5 --data-root ~/data
-  featherweight run --resume runs/lenet5"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("recipe", nargs="?", help="run file (YAML or JSON) with model, data, phases and recipe")
-    parser.add_argument("--output", "-o", metavar="DIR", help="directory for everything; runs/NAME unless given")
+    """Declare the verb's arguments."""
+    parser.add_argument("recipe", nargs="?", help="run file (YAML or JSON): model, data, phases and recipe")
+    parser.add_argument(
+        "--output", "-o", metavar="DIR", help="directory for everything; runs/NAME unless given"
+    )
     parser.add_argument("--resume", metavar="DIR", help="go on with a run that was stopped")
     parser.add_argument("--force", action="store_true", help="start anew in a directory that holds a run")
-    data_root_option(parser)
-    quiet_option(parser)
+    add_data_root(parser)
+    add_quiet(parser)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Start or resume a run."""
-    out = console(args.quiet)
+def run(args: argparse.Namespace) -> None:
+    """Start a run, or go on with one."""
+    use_data_root(args)
     job = _job(args)
-    execute(job, out)
-    return 0
+    report(job, execute(job, quiet=args.quiet))
 
 
 def _job(args: argparse.Namespace) -> Run:
@@ -45,10 +48,12 @@ def _job(args: argparse.Namespace) -> Run:
     if args.resume is not None:
         job = Run.resume(Path(args.resume))
         if args.recipe is not None and RunSpec.load(args.recipe) != job.spec:
-            raise RecipeError(f"{args.resume}: holds a run of another recipe than {args.recipe}; leave one out")
+            raise RecipeError(
+                f"{args.resume}: holds a run of another recipe than {args.recipe}; leave one out"
+            )
         return job
     if args.recipe is None:
-        raise RecipeError("give a run file, or --resume DIR")
+        raise RecipeError("nothing to run; give a run file, or --resume DIR")
     spec = RunSpec.load(args.recipe)
     directory = Path(args.output or Path("runs") / spec.name)
     if args.force:
@@ -62,33 +67,33 @@ def clear_run(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def execute(job: Run, out: Any) -> Result:
-    """Run, and say what came of it.
+def execute(job: Run, *, quiet: bool) -> Result:
+    """Go through what is left of a run.
 
     Raises:
         Interrupted: on Ctrl-C, saying how to go on.
     """
-    from featherweight.analysis.sizes import measure_file
-    from featherweight.analysis.tables import layer_table
-    from featherweight.cli.console import Interrupted, silence_lightning
-    from featherweight.fileformat import FileReader
-
     silence_lightning()
+    log_to_stderr()
     try:
-        result = job.execute(out)
+        return job.execute(None if quiet else messages())
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; featherweight run --resume {job.directory} goes on") from None
-    out.print()
+
+
+def report(job: Run, result: Result) -> None:
+    """Print the table of the file and what the run came to."""
+    from featherweight.analysis.sizes import measure_file
+    from featherweight.analysis.tables import layer_table
+    from featherweight.fileformat import FileReader
+
     with FileReader(job.file) as reader:
-        out.print(layer_table(measure_file(reader)))
-    out.print()
+        output().print(layer_table(measure_file(reader)))
     lost = result.error_percent - result.error_dense_percent
-    out.print(f"{result.dataset}: error {result.error_dense_percent:.2f} % dense, ", end="")
-    out.print(f"{result.error_percent:.2f} % from the file ({lost:+.2f} points)", highlight=False)
-    out.print(
-        f"{result.dense_bytes:,} bytes dense, {result.bytes:,} in the file: "
-        f"[bold]{result.ratio:.1f}× smaller[/bold], in {result.seconds:.0f} s",
-        highlight=False,
-    )
-    out.print(f"{job.file}  {job.directory / 'result.json'}", highlight=False, soft_wrap=True)
-    return result
+    error = f"{result.error_dense_percent:.2f} % dense, {result.error_percent:.2f} % from the file"
+    say(f"error   {error} ({lost:+.2f} points), test images of {result.dataset}")
+    size = f"{result.dense_bytes:,} bytes dense, {result.bytes:,} in the file"
+    say(f"size    {size}: {result.ratio:.1f}× smaller")
+    say(f"time    {result.seconds:.0f} s of training")
+    say(f"file    {job.file}")
+    say(f"result  {job.directory / 'result.json'}")

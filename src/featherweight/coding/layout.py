@@ -108,11 +108,10 @@ class LayoutCoder:
 
     def encode(self, indices: Symbols, codebook_size: int) -> bytes:
         """Code an index array in whichever layout takes the fewest bits."""
+        if indices.size and int(indices.max()) >= codebook_size:
+            raise TensorError(f"index {int(indices.max())} is outside a codebook of {codebook_size} values")
         flat = np.ascontiguousarray(indices, symbol_dtype(codebook_size)).reshape(-1)
-        try:
-            counts = histogram(indices, codebook_size)
-        except IndexError as error:
-            raise TensorError(f"an index does not fit its codebook: {error}") from None
+        counts = histogram(flat, codebook_size)
         statistics = measure_gaps(flat)
         gap_bits = choose_gap_bits(self.symbols, counts, statistics)
         if gap_bits == DENSE:

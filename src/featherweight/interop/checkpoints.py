@@ -1,7 +1,7 @@
 """Read the weights of any checkpoint: ``.safetensors``, ``.fwt``, or what ``torch.save`` wrote.
 
-No pickle is ever run: PyTorch's restricted loader (``weights_only=True``) builds tensors and plain containers and
-refuses anything else.
+No pickle is ever run: PyTorch's restricted loader (``weights_only=True``) builds tensors and plain
+containers and refuses anything else.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _REFUSED_GLOBAL = re.compile(r"GLOBAL (\S+) was not an allowed global")
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     """Read the state dict of a model.
 
-    A checkpoint may hold it under one of :data:`STATE_DICT_KEYS`, beside other things, which are passed over, and
-    prefixes of :data:`WRAPPER_PREFIXES` that all names share are taken off.
+    A checkpoint may hold it under one of :data:`STATE_DICT_KEYS`, beside other things, which are passed
+    over, and prefixes of :data:`WRAPPER_PREFIXES` that all names share are taken off.
 
     Args:
-        path: a ``.safetensors`` or ``.fwt`` file, or any PyTorch checkpoint (``.pt``, ``.pth``, ``.ckpt``, ...).
+        path: a ``.safetensors`` or ``.fwt`` file, or any PyTorch checkpoint (``.pt``, ``.ckpt``, ...).
 
     Returns:
-        Tensors by name, on the CPU; those that shared memory still do, except from safetensors, which has no ties.
+        Tensors by name, on the CPU. Those that shared memory still do; safetensors has no ties.
 
     Raises:
         CheckpointError: naming the file, if it cannot be read or holds no tensors.
@@ -83,7 +83,7 @@ def _load_torch(path: Path) -> Any:
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # The restricted unpickler meets damage with whatever its bytes lead to: KeyError, EOFError, RuntimeError ...
+        # The restricted unpickler meets damage with whatever its bytes lead to: KeyError, EOFError, ...
         refused = _REFUSED_GLOBAL.search(str(error))
         if refused:
             raise CheckpointError(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import safetensors
 import safetensors.torch
-import torch
 
 from featherweight.errors import TensorError
 from featherweight.fileformat.atomic import AtomicFile
@@ -14,6 +13,8 @@ from featherweight.fileformat.atomic import AtomicFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import torch
 
 #: A file begins with the length of its header, a little-endian integer of so many bytes; then comes JSON.
 _LENGTH_BYTES = 8

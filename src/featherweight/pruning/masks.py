@@ -40,7 +40,7 @@ def prune_lowest(
     if spare:
         ties = (flat == threshold).nonzero().reshape(-1)
         keep[ties[len(ties) - spare :]] = True
-    parts = keep.split([scores[n].numel() for n in scores])
+    parts = torch.split(keep, [scores[n].numel() for n in scores])
     return {n: part.reshape(scores[n].shape) & masks[n] for n, part in zip(scores, parts, strict=True)}
 
 

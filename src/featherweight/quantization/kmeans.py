@@ -7,7 +7,6 @@ does not depend on the number of weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -17,6 +16,8 @@ from featherweight.quantization.assign import assign_nearest, midpoints
 from featherweight.tensors import QuantizedTensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 #: Lloyd's steps at most; in one dimension it settles long before.

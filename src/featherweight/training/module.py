@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
 from torch.nn.functional import cross_entropy
 
-from featherweight.data import ImageData
 from featherweight.files import check_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from featherweight.data import ImageData
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -77,11 +80,13 @@ class Classifier(lightning.LightningModule):
         }
         self.log_dict(values, on_epoch=True, batch_size=len(labels), prog_bar=True, sync_dist=True)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """The network's own state dict."""
         return self.network.state_dict(*args, **kwargs)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """Load the network's own state dict.
 
         Raises:

@@ -43,7 +43,7 @@ class PhaseClassifier(Classifier):
 
     def __init__(self, network: torch.nn.Module, spec: RunSpec, phase: Phase) -> None:
         # Convolutions on the CPU run up to 1.7 times as fast on the channels-last layout.
-        super().__init__(network.to(memory_format=torch.channels_last) if spec.channels_last else network)
+        super().__init__(_layout(network, torch.channels_last) if spec.channels_last else network)
         self._spec = spec
         self._phase = phase
 
@@ -168,7 +168,7 @@ def train_phase(
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
-    network.to(device="cpu", memory_format=torch.contiguous_format)
+    _layout(network.cpu(), torch.contiguous_format)
 
 
 def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
@@ -189,6 +189,10 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
         return lightning.Trainer(**{**options, **spec.trainer})
     except (TypeError, ValueError) as error:
         raise RecipeError(f"trainer: {error}") from None
+
+
+def _layout(network: torch.nn.Module, layout: torch.memory_format) -> torch.nn.Module:
+    return network.to(memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 def seed_all(seed: int) -> None:

@@ -7,7 +7,6 @@ import logging
 import shlex
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,14 +15,16 @@ from safetensors.torch import load_file as load_safetensors
 from featherweight.analysis.sizes import measure_file
 from featherweight.compression import encode_state
 from featherweight.errors import FormatError, OutputError, RecipeError
-from featherweight.files import load_file, load_model, save_file
 from featherweight.fileformat import FileReader
+from featherweight.files import load_file, load_model, save_file
 from featherweight.interop.safetensors import write_safetensors
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import seed_all, train_phase
 from featherweight.training.spec import RunSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from featherweight.data import ImageData
@@ -121,6 +122,8 @@ class Run:
         Raises:
             KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
         """
+        if self.spec.threads is not None:
+            torch.set_num_threads(self.spec.threads)
         images = self._images()
         network = self._network()
         # A rule that fits nothing must not be found out after hours of training.
@@ -146,9 +149,7 @@ class Run:
             raise RecipeError(f"model: {self.spec.model.class_path} makes no torch.nn.Module")
         return network
 
-    def _phase(
-        self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None
-    ) -> None:
+    def _phase(self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None) -> None:
         done = self.directory / f"{name}.safetensors"
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"

@@ -91,6 +91,7 @@ class RunSpec:
         recipe: what happens to which tensor.
         channels_last: train convolutions on the channels-last layout, which is often faster.
         seed: of the weights, the order of the data and everything else that is random.
+        threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
         trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``.
     """
 
@@ -104,6 +105,7 @@ class RunSpec:
     recipe: Recipe = field(default_factory=Recipe)
     channels_last: bool = False
     seed: int = 0
+    threads: int | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

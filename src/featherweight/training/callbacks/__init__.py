@@ -6,4 +6,11 @@ from featherweight.training.callbacks.quantization import Quantization
 from featherweight.training.callbacks.recipe_callbacks import PruneByRecipe, ShareByRecipe
 from featherweight.training.callbacks.save_compressed import SaveCompressed
 
-__all__ = ["IterativePruning", "L1Threshold", "PruneByRecipe", "Quantization", "SaveCompressed", "ShareByRecipe"]
+__all__ = [
+    "IterativePruning",
+    "L1Threshold",
+    "PruneByRecipe",
+    "Quantization",
+    "SaveCompressed",
+    "ShareByRecipe",
+]

@@ -40,8 +40,8 @@ class ConstrainedCallback(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Attach to the optimizers, taking up what a checkpoint held."""
         optimizers = [o for o in trainer.optimizers if hasattr(o, "register_step_pre_hook")]
-        attached = (Constraints.attached_to(optimizer) for optimizer in optimizers)
-        constraints = next((c for c in attached if c is not None), None) or Constraints(plain_model(pl_module))
+        attached = [c for c in map(Constraints.attached_to, optimizers) if c is not None]
+        constraints = attached[0] if attached else Constraints(plain_model(pl_module))
         if self._restored is not None:
             constraints.load_state_dict(self._restored)
             self._restored = None
@@ -95,7 +95,7 @@ def select_parameters(
     }
     if not chosen:
         layers = "any layer" if filter_layers is None else f"layers of class {', '.join(filter_layers)}"
-        there = sorted({type(m).__name__ for m in model.modules() if next(m.parameters(False), None) is not None})
+        there = sorted({type(m).__name__ for m in model.modules() if list(m.parameters(recurse=False))})
         raise RecipeError(
             f"no parameter named {' or '.join(parameter_names)} in {layers}; "
             f"the model has layers of class {', '.join(there)}"

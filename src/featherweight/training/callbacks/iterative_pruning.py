@@ -94,7 +94,7 @@ class IterativePruning(ConstrainedCallback):
             raise RecipeError(
                 f"pruning_schedule: unknown option {unknown[0]!r}; known: {', '.join(SCHEDULE_OPTIONS)}"
             )
-        if self.use_global_unstructured and self.method.PRUNING_TYPE != "unstructured":
+        if self.use_global_unstructured and getattr(self.method, "PRUNING_TYPE", "") != "unstructured":
             raise RecipeError(f"{self.method.__name__} is structured; set use_global_unstructured to false")
         if isinstance(self.amount, list) and self.use_global_unstructured:
             raise RecipeError("a list of amounts needs use_global_unstructured: false")
@@ -169,4 +169,6 @@ class IterativePruning(ConstrainedCallback):
         if self.verbose >= 2:
             for name, mask in masks.items():
                 pruned = mask.numel() - int(mask.sum())
-                logger.info("  %s: %d / %d (%.2f %%)", name, pruned, mask.numel(), 100 * pruned / mask.numel())
+                logger.info(
+                    "  %s: %d / %d (%.2f %%)", name, pruned, mask.numel(), 100 * pruned / mask.numel()
+                )

@@ -16,7 +16,7 @@ from featherweight.errors import RecipeError
 PruningMethod: TypeAlias = type[torch_prune.BasePruningMethod]
 
 
-class L1Threshold(torch_prune.BasePruningMethod):  # type: ignore[misc]
+class L1Threshold(torch_prune.BasePruningMethod):
     """Prune where abs(w) < amount · std of the weights (Han et al. 2015).
 
     Args:
@@ -84,10 +84,12 @@ def further_mask(
     # PyTorch's container knows for each type of method what "left" means: weights, or whole channels.
     container = torch_prune.PruningContainer()
     container._tensor_name = "weight"
-    further = method(amount=amount, **options)
+    further = method(**{"amount": amount, **options})
     further._tensor_name = "weight"
     container.add_pruning_method(further)
-    result: torch.Tensor = container.compute_mask(weight.detach(), mask.to(weight.dtype))
+    result: torch.Tensor = container.compute_mask(  # type: ignore[no-untyped-call]
+        weight.detach(), mask.to(weight.dtype)
+    )
     return result.bool()
 
 
@@ -102,5 +104,5 @@ def further_masks_global(
     flat = torch.cat([w.detach().reshape(-1) for w in weights.values()])
     old = torch.cat([masks[name].reshape(-1) for name in weights])
     new = further_mask(method, amount, flat, old, options)
-    parts = new.split([w.numel() for w in weights.values()])
+    parts = torch.split(new, [w.numel() for w in weights.values()])
     return {name: part.reshape(weights[name].shape) for name, part in zip(weights, parts, strict=True)}

@@ -70,7 +70,9 @@ class SaveCompressed(lightning.Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None:
             there = ", ".join(sorted(trainer.callback_metrics))
-            raise RecipeError(f"SaveCompressed monitors {self.monitor!r}, which is not logged; there are: {there}")
+            raise RecipeError(
+                f"SaveCompressed monitors {self.monitor!r}, which is not logged; there are: {there}"
+            )
         current = float(value)
         better = self.best is None or (current > self.best if self.mode == "max" else current < self.best)
         if better:

@@ -1,4 +1,4 @@
-"""Output files: said with ``-o``, never overwritten without ``--force``."""
+"""Arguments that verbs on files have in common, and what is checked of them before a long job."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
+class UsageError(Exception):
+    """Arguments that are fine one by one but do not go together; exit code 2."""
+
+
 def add_output(parser: ArgumentParser, metavar: str) -> None:
-    """Declare ``-o`` and ``--force``."""
+    """Declare ``-o`` and ``--force``; see :func:`check_output`."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help="the file to write")
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
 
@@ -28,4 +32,4 @@ def check_output(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise OutputError(f"{path}: exists already; choose another name or give --force to overwrite it")
     if not path.parent.is_dir():
-        raise OutputError(f"{path}: its directory does not exist; make it first with: mkdir -p {path.parent}")
+        raise OutputError(f"{path}: its directory does not exist; make it with mkdir -p {path.parent}")

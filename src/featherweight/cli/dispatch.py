@@ -11,8 +11,10 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from featherweight import __version__
+from featherweight.analysis.text import printable
+from featherweight.cli.arguments import UsageError
 from featherweight.cli.registry import GROUPS, VERBS
-from featherweight.errors import FeatherweightError
+from featherweight.errors import FeatherweightError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +27,6 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 INTERRUPTED = 130
 
 _PROGRAM = "featherweight"
-
-
-class UsageError(Exception):
-    """Arguments that are fine one by one but do not go together; exit code 2."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else DONE if stop.code is None else FAILED
     except UsageError as error:
         return _fail(error, WRONG_USAGE, f"{_PROGRAM} {arguments[0]}")
+    except (KeyboardInterrupt, Interrupted) as stop:
+        return _fail(str(stop) or "interrupted", INTERRUPTED)
     except FeatherweightError as error:
         return _fail(error, FAILED)
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         _silence_stdout()
         return FAILED
@@ -112,11 +110,10 @@ def _unknown_verb(verb: str) -> str:
 
 
 def _fail(error: object, code: int, program: str = _PROGRAM) -> int:
-    from featherweight.analysis.text import printable
-
     # One line, whatever a name in a file or another library's message may hold.
     line = printable(" ".join(str(error).splitlines()))
-    sys.stderr.write(f"{program}: error: {line}\n" if code != INTERRUPTED else f"{program}: {line}\n")
+    kind = "" if code == INTERRUPTED else "error: "
+    sys.stderr.write(f"{program}: {kind}{line}\n")
     return code
 
 

@@ -1,0 +1,153 @@
+"""What training under constraint costs, against a bare step and against the usual ways.
+
+Each side takes whole training steps (forward, backward, optimizer) of the same network on the same batch:
+
+- ``bare``: no constraint;
+- ``mask``: pruned with ``fw.prune``;
+- ``share``: pruned, then shared with ``fw.share``;
+- ``prune+lookup``: masks by ``torch.nn.utils.prune`` and a codebook looked up by
+  ``torch.nn.functional.embedding`` in every forward pass.
+
+The large layer is AlexNet's fc6: its input takes a gradient, as within the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from common import alternate, median_ratio, parser, write_json
+from torch import nn
+from torch.nn.utils import parametrize, prune
+
+import featherweight as fw
+from featherweight.models import LeNet5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and a batch for it."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    sparsity: float
+    bits: int
+
+
+class Lookup(nn.Module):
+    """A weight as ``codebook[indices]``, trained through the look-up."""
+
+    def __init__(self, indices: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("indices", indices.long())
+
+    def forward(self, codebook: torch.Tensor) -> torch.Tensor:
+        """The dense weight."""
+        return nn.functional.embedding(self.indices, codebook.unsqueeze(1)).squeeze(-1)
+
+    def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
+        """The codebook that a weight was made with."""
+        codebook = torch.zeros(int(self.indices.max()) + 1)
+        codebook[self.indices.reshape(-1)] = weight.reshape(-1)
+        return codebook
+
+
+def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, case: Case) -> Callable[[], None]:
+    """One training step."""
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(case.inputs), case.targets)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of all sides."""
+    return torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
+
+
+def sides(case: Case) -> dict[str, Callable[[], None]]:
+    """A training step of each kind."""
+    recipe = fw.Recipe(
+        rules=(fw.Rule("*weight", fw.Prune(sparsity=case.sparsity), fw.Quantize(bits=case.bits)),)
+    )
+    result = {}
+    bare = case.make()
+    result["bare"] = stepper(bare, sgd(bare), case)
+
+    masked = case.make()
+    optimizer = sgd(masked)
+    fw.prune(masked, recipe, optimizer=optimizer)
+    result["mask"] = stepper(masked, optimizer, case)
+
+    shared = case.make()
+    optimizer = sgd(shared)
+    fw.prune(shared, recipe, optimizer=optimizer)
+    constraints = fw.share(shared, recipe, optimizer=optimizer)
+    result["share"] = stepper(shared, optimizer, case)
+
+    usual = case.make()
+    for name, module in list(usual.named_modules()):
+        shares = constraints.quantized(f"{name}.weight".lstrip("."))
+        if shares is None:
+            continue
+        prune.custom_from_mask(module, "weight", torch.from_numpy(shares.indices != 0))
+        prune.remove(module, "weight")
+        parametrize.register_parametrization(
+            module, "weight", Lookup(torch.from_numpy(shares.indices)), unsafe=True
+        )
+    result["prune+lookup"] = stepper(usual, sgd(usual), case)
+    return result
+
+
+def cases() -> list[Case]:
+    """LeNet-5, and a layer as large as AlexNet's fc6 at 9 % density with 32 shared values."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(64, 1, 28, 28, generator=generator)
+    features = torch.randn(128, 9216, generator=generator).requires_grad_()
+    return [
+        Case("LeNet-5, batch 64", LeNet5, images, torch.arange(64) % 10, 0.92, 5),
+        Case(
+            "9216×4096 layer, batch 128",
+            lambda: nn.Linear(9216, 4096, bias=False),
+            features,
+            torch.arange(128),
+            0.91,
+            5,
+        ),
+    ]
+
+
+def measure(case: Case, rounds: int) -> dict[str, Any]:
+    """Time all sides of one case and print a table."""
+    torch.manual_seed(0)
+    seconds = alternate(sides(case), rounds)
+    figures: dict[str, Any] = {}
+    print(f"\n{case.name}: median of {rounds} steps")
+    for name, times in seconds.items():
+        ratio = median_ratio(seconds, name, "bare")
+        figures[name] = {"milliseconds": 1e3 * statistics.median(times), "ratio": ratio}
+        print(f"  {name:<13}{1e3 * statistics.median(times):9.2f} ms   {ratio:6.3f} × bare")
+    added = {name: figures[name]["milliseconds"] - figures["bare"]["milliseconds"] for name in figures}
+    figures["lookup_over_share"] = added["prune+lookup"] / max(added["share"], 1e-3)
+    print(f"  the look-up adds {figures['lookup_over_share']:.1f} times what sharing adds")
+    return figures
+
+
+def main() -> None:
+    """Measure both cases."""
+    args: argparse.Namespace = parser(__doc__.splitlines()[0]).parse_args()
+    write_json(args.json, {case.name: measure(case, args.rounds) for case in cases()})
+
+
+if __name__ == "__main__":
+    main()

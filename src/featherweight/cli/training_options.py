@@ -1,0 +1,46 @@
+"""What the verbs that train or test have in common."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_data_root(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--data-root``."""
+    parser.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="folder that holds the data sets; FEATHERWEIGHT_DATA or ./data unless given",
+    )
+
+
+def use_data_root(args: argparse.Namespace) -> None:
+    """Let every data set that names no folder of its own look in ``--data-root``."""
+    if args.data_root is not None:
+        os.environ["FEATHERWEIGHT_DATA"] = args.data_root
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--quiet``."""
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress, only the result")
+
+
+def silence_lightning() -> None:
+    """Keep Lightning's remarks on devices and products out of our output."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_to_stderr() -> None:
+    """Show what the callbacks log."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    package = logging.getLogger("featherweight")
+    package.handlers = [handler]
+    package.setLevel(logging.INFO)
