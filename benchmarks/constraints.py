@@ -5,8 +5,8 @@ Each side takes whole training steps (forward, backward, optimizer) of the same 
 - ``bare``: no constraint;
 - ``mask``: pruned with ``fw.prune``;
 - ``share``: pruned, then shared with ``fw.share``;
-- ``prune+lookup``: masks by ``torch.nn.utils.prune`` and a codebook looked up by
-  ``torch.nn.functional.embedding`` in every forward pass.
+- ``torch prune``: masks by ``torch.nn.utils.prune``, multiplied in every forward pass;
+- ``prune+lookup``: the same, and a codebook looked up by ``torch.nn.functional.embedding``.
 
 The large layer is AlexNet's fc6: its input takes a gradient, as within the network.
 """
@@ -41,21 +41,21 @@ class Case:
 
 
 class Lookup(nn.Module):
-    """A weight as ``codebook[indices]``, trained through the look-up."""
+    """A weight as ``codebook[indices] * mask``, trained through the look-up."""
 
-    def __init__(self, indices: torch.Tensor) -> None:
+    def __init__(self, shared: fw.QuantizedTensor) -> None:
         super().__init__()
-        self.register_buffer("indices", indices.long())
+        self.register_buffer("indices", torch.from_numpy(shared.indices).long())
+        self.register_buffer("mask", (self.indices != 0).float())
+        self.values = torch.from_numpy(shared.codebook)
 
     def forward(self, codebook: torch.Tensor) -> torch.Tensor:
         """The dense weight."""
-        return nn.functional.embedding(self.indices, codebook.unsqueeze(1)).squeeze(-1)
+        return nn.functional.embedding(self.indices, codebook.unsqueeze(1)).squeeze(-1) * self.mask
 
     def right_inverse(self, weight: torch.Tensor) -> torch.Tensor:
-        """The codebook that a weight was made with."""
-        codebook = torch.zeros(int(self.indices.max()) + 1)
-        codebook[self.indices.reshape(-1)] = weight.reshape(-1)
-        return codebook
+        """What is trained in place of the weight."""
+        return self.values
 
 
 def stepper(model: nn.Module, optimizer: torch.optim.Optimizer, case: Case) -> Callable[[], None]:
@@ -95,17 +95,17 @@ def sides(case: Case) -> dict[str, Callable[[], None]]:
     constraints = fw.share(shared, recipe, optimizer=optimizer)
     result["share"] = stepper(shared, optimizer, case)
 
-    usual = case.make()
-    for name, module in list(usual.named_modules()):
-        shares = constraints.quantized(f"{name}.weight".lstrip("."))
-        if shares is None:
-            continue
-        prune.custom_from_mask(module, "weight", torch.from_numpy(shares.indices != 0))
-        prune.remove(module, "weight")
+    pruned, looked_up = case.make(), case.make()
+    for name in constraints:
+        path, _, attribute = name.rpartition(".")
+        values = constraints.quantized(name)
+        assert values is not None
+        prune.custom_from_mask(pruned.get_submodule(path), attribute, torch.from_numpy(values.indices != 0))
         parametrize.register_parametrization(
-            module, "weight", Lookup(torch.from_numpy(shares.indices)), unsafe=True
+            looked_up.get_submodule(path), attribute, Lookup(values), unsafe=True
         )
-    result["prune+lookup"] = stepper(usual, sgd(usual), case)
+    result["torch prune"] = stepper(pruned, sgd(pruned), case)
+    result["prune+lookup"] = stepper(looked_up, sgd(looked_up), case)
     return result
 
 

@@ -11,9 +11,10 @@ import torch
 
 from featherweight.constraints import Constraints
 from featherweight.errors import TensorError
-from featherweight.pruning import importance_by_name, prune_below_std, prune_lowest, score
+from featherweight.files import identity
+from featherweight.pruning import check_finite, importance_by_name, prune_below_std, prune_lowest, score
 from featherweight.quantization import quantize_kmeans
-from featherweight.tensors import QuantizedTensor
+from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -33,8 +34,10 @@ def compress(
     """Prune and quantize a trained model after training, without data.
 
     Args:
-        model: a module or its state dict; it is not changed.
-        recipe: what to do with which tensor. Schedules are taken at their end.
+        model: a module or its state dict; it is not changed. Buffers of a module, such as the running
+            statistics of batch normalisation, are left raw; in a state dict they cannot be told.
+        recipe: what to do with which tensor. Schedules are taken at their end. A tied tensor is one
+            tensor: the first rule that matches any of its names holds.
 
     Returns:
         A mapping from tensor name to tensor, ready for :func:`featherweight.save_file`. A tensor that no
@@ -45,10 +48,17 @@ def compress(
         TensorError: where weights are not finite, naming the tensor.
     """
     state = model.state_dict() if isinstance(model, torch.nn.Module) else model
+    left_alone: set[str] = set()
+    if isinstance(model, torch.nn.Module):
+        left_alone = {name for name, _ in model.named_buffers(remove_duplicate=False)}
     result: dict[str, torch.Tensor | QuantizedTensor] = {name: t.detach() for name, t in state.items()}
     owners = _owners(state)
+    done: set[str] = set()
     for rule, matched in recipe.assign(state).items():
-        names = [n for n in _floating(matched, state) if owners[n] == n]
+        able = [name for name in matched if name not in left_alone and _can_compress(state[name])]
+        # Of a tensor with several names: the first rule that matches any of them.
+        names = [n for n in dict.fromkeys(owners[name] for name in able) if n not in done]
+        done.update(names)
         tensors = {name: state[name].detach() for name in names}
         if rule.prune is not None:
             masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in tensors.items()}
@@ -78,7 +88,8 @@ def prune(
     Args:
         model: its weights are changed in place.
         recipe: rules without ``prune`` are passed over.
-        data: batches over which gradients are averaged, for an importance that needs them.
+        data: batches over which gradients are averaged, for an importance that needs them; the model
+            is left without gradients.
         loss: ``loss(model(inputs), targets)``, with ``data``.
         optimizer: obeys the masks from its next step on.
         epoch: where the rules' schedules stand, in epochs since pruning began; their end unless given.
@@ -90,12 +101,16 @@ def prune(
         RecipeError: where a rule matches no tensor.
         TensorError: where weights are not finite, naming the tensor.
     """
+    if (data is None) != (loss is None):
+        raise TypeError("data and loss go together: gradients need both")
     constraints = _constraints(model, optimizer)
     if data is not None and loss is not None:
         average_gradients(model, data, loss)
     for rule, weights in rules_for(model, recipe):
         if rule.prune is not None:
             prune_by(rule.prune, weights, constraints, epoch)
+    if data is not None:
+        model.zero_grad()  # they are not the next step's
     return constraints
 
 
@@ -122,6 +137,8 @@ def _masks(
         if spec.std is not None:
             due = epoch is None or spec.schedule.prunings(epoch) > 0
             part = {name: weights[name] for name in names}
+            for name in names:
+                check_finite(name, weights[name])
             result.update(prune_below_std(part, old, spec.std) if due else old)
             continue
         importance = importance_by_name(spec.importance)
@@ -166,12 +183,24 @@ def share_by(recipe: Recipe, model: torch.nn.Module, constraints: Constraints) -
 def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
     """Each rule of a recipe with the floating-point parameters that it is for, by name.
 
+    A tied parameter goes by the first of its names, and to the first rule that matches any of them.
+
     Raises:
         RecipeError: where a rule matches no tensor of the model.
     """
-    parameters = dict(model.named_parameters())
-    assigned = recipe.assign(model.state_dict())
-    return [(rule, {n: parameters[n] for n in _floating(m, parameters)}) for rule, m in assigned.items()]
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    owners = {parameter: name for name, parameter in model.named_parameters()}
+    left = set(owners)
+    result = []
+    for rule, matched in recipe.assign(model.state_dict()).items():
+        weights = {}
+        for name in matched:
+            parameter = parameters.get(name)
+            if parameter in left and _can_compress(parameter):
+                left.remove(parameter)
+                weights[owners[parameter]] = parameter
+        result.append((rule, weights))
+    return result
 
 
 def quantize(name: str, tensor: torch.Tensor, spec: Quantize) -> QuantizedTensor:
@@ -217,7 +246,7 @@ def average_gradients(model: torch.nn.Module, data: Batches, loss: Loss) -> None
 
 
 def encode_state(
-    state: Mapping[str, torch.Tensor], recipe: Recipe
+    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
 ) -> dict[str, torch.Tensor | QuantizedTensor]:
     """Quantize a trained network as its recipe says, without pruning: what ``save_file`` takes.
 
@@ -225,11 +254,11 @@ def encode_state(
     exactly as they are; others are clustered here.
 
     Args:
-        state: the network's state dict.
+        model: the network, or its state dict.
         recipe: what to quantize, and with which coder.
     """
     rules = tuple(replace(rule, prune=None) for rule in recipe.rules)
-    return compress(state, replace(recipe, rules=rules))
+    return compress(model, replace(recipe, rules=rules))
 
 
 def _constraints(model: torch.nn.Module, optimizer: Optimizer | None) -> Constraints:
@@ -242,15 +271,10 @@ def _constraints(model: torch.nn.Module, optimizer: Optimizer | None) -> Constra
 def _owners(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
     """The first name under which each tensor of a state dict stands, for tied ones."""
     first: dict[Any, str] = {}
-    return {name: first.setdefault(_identity(name, tensor), name) for name, tensor in state.items()}
+    return {name: first.setdefault(identity(name, tensor), name) for name, tensor in state.items()}
 
 
-def _identity(name: str, tensor: torch.Tensor) -> Any:
-    if tensor.numel() == 0:
-        return name
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device
-
-
-def _floating(names: Iterable[str], tensors: Mapping[str, torch.Tensor]) -> list[str]:
-    """Those of ``names`` that can be pruned and quantized; integer tensors and buffers are left alone."""
-    return [name for name in names if name in tensors and tensors[name].is_floating_point()]
+def _can_compress(tensor: torch.Tensor) -> bool:
+    """Whether a tensor can be pruned and quantized; integers, 8-bit floats and the like are left alone."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return dtype in FLOAT_DTYPES and tensor.layout == torch.strided and tensor.device.type != "meta"

@@ -7,6 +7,7 @@ in order, so results do not depend on the number of threads.
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,8 @@ def _spread(values: NDArray[np.float32], indices: NDArray[np.uint8], table: NDAr
 
 
 @lru_cache(maxsize=1)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    # By process, since a fork inherits the pool but not its threads.
     return ThreadPoolExecutor(threads, thread_name_prefix="featherweight")
 
 
@@ -68,7 +70,7 @@ def _run(kernel: Callable[[slice, int], None], size: int) -> None:
         for number, part in enumerate(parts):
             kernel(part, number)
     else:
-        list(_pool(torch.get_num_threads()).map(kernel, parts, range(len(parts))))
+        list(_pool(torch.get_num_threads(), os.getpid()).map(kernel, parts, range(len(parts))))
 
 
 def supports(tensor: torch.Tensor) -> bool:
@@ -107,7 +109,7 @@ def cluster_sums(
     _run(
         lambda part, number: _cluster_sums(values[part], clusters[part], skip_zero, sums[number]), values.size
     )
-    total: NDArray[np.float64] = sums.sum(axis=(0, 1))
+    total: NDArray[np.float64] = sums.sum(axis=(0, 1))[:codebook_size]
     return total
 
 

@@ -21,10 +21,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
+from torch.optim import LBFGS, Adagrad
 
 from featherweight import constraint_kernels as kernels
 from featherweight.errors import CheckpointError, TensorError
@@ -64,12 +65,8 @@ class Mask:
         else:
             weight.masked_fill_(~self.keep, 0)
 
-    def clear(self, state: torch.Tensor) -> None:
-        """Zero the entries of an optimizer's state that belong to pruned weights."""
-        self.constrain_weight(state)
-
     def clear_pruned(self, state: torch.Tensor) -> None:
-        """The same; for a mask there is nothing else to clear."""
+        """Zero the entries of an optimizer's state that belong to pruned weights."""
         self.constrain_weight(state)
 
 
@@ -126,6 +123,8 @@ class Sharing:
 
     def codebook(self, weight: torch.Tensor) -> torch.Tensor:
         """The clusters' values as ``weight`` holds them, shape ``(codebook_size,)``; 0 for an empty one."""
+        if not weight.numel():
+            return weight.detach().new_zeros(self.codebook_size)
         values = weight.detach().reshape(-1)[self.members.clamp(min=0)]
         values[self.members < 0] = 0
         if self.fixed_zero:
@@ -144,10 +143,6 @@ class Sharing:
         else:
             weight.copy_(codebook[self.indices.long()])
 
-    def clear(self, state: torch.Tensor) -> None:
-        """Zero an optimizer's state: it belonged to weights that moved on their own."""
-        state.zero_()
-
     def clear_pruned(self, state: torch.Tensor) -> None:
         """Zero the entries of an optimizer's state that belong to pruned weights."""
         if self.fixed_zero:
@@ -156,7 +151,8 @@ class Sharing:
 
 Constraint = Mask | Sharing
 
-_attached: WeakKeyDictionary[Optimizer, Constraints] = WeakKeyDictionary()
+#: Weak both ways: an optimizer's hooks keep its constraints alive, and those keep the optimizer.
+_attached: WeakKeyDictionary[Optimizer, ref[Constraints]] = WeakKeyDictionary()
 
 
 class Constraints:
@@ -176,7 +172,8 @@ class Constraints:
     @classmethod
     def attached_to(cls, optimizer: Optimizer) -> Constraints | None:
         """The constraints that ``optimizer`` already obeys, if any."""
-        return _attached.get(optimizer)
+        attached = _attached.get(optimizer)
+        return attached() if attached is not None else None
 
     # -- setting ---------------------------------------------------------------------------------
 
@@ -257,17 +254,20 @@ class Constraints:
     @torch.no_grad()
     def constrain_gradients(self, optimizer: Optimizer | None = None) -> None:
         """Mask and sum the gradients; call it once a step, after backward and before the update."""
-        for parameter, constraint in self._active(optimizer):
-            if parameter.grad is not None:
-                constraint.constrain_gradient(parameter.grad)
+        for name, parameter, constraint in self._active(optimizer):
+            if parameter.grad is None:
+                continue
+            if parameter.grad.layout != torch.strided:
+                raise TensorError(f"{name}: a sparse gradient cannot be constrained; make it dense")
+            constraint.constrain_gradient(parameter.grad)
 
     @torch.no_grad()
     def constrain_weights(self, optimizer: Optimizer | None = None) -> None:
         """Apply masks and sharing to the weights again; call it after the update."""
-        for parameter, constraint in self._active(optimizer):
+        for _, parameter, constraint in self._active(optimizer):
             constraint.constrain_weight(parameter)
 
-    def _active(self, optimizer: Optimizer | None) -> Iterator[tuple[torch.nn.Parameter, Constraint]]:
+    def _active(self, optimizer: Optimizer | None) -> Iterator[tuple[str, torch.nn.Parameter, Constraint]]:
         mine = None if optimizer is None else {id(p) for g in optimizer.param_groups for p in g["params"]}
         for name, constraint in self._constraints.items():
             parameter = self._parameters[name]
@@ -276,7 +276,7 @@ class Constraints:
             held = constraint.keep if isinstance(constraint, Mask) else constraint.indices
             if held.device != parameter.device:
                 constraint.to(parameter.device)
-            yield parameter, constraint
+            yield name, parameter, constraint
 
     # -- optimizers ------------------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Constraints:
             optimizer: steps on parameters of the model.
             resume: leave the optimizer's state as it is, where both come from one checkpoint.
         """
-        previous = _attached.get(optimizer)
+        previous = self.attached_to(optimizer)
         if previous is self:
             return self
         if previous is not None:
@@ -301,7 +301,7 @@ class Constraints:
             optimizer.register_load_state_dict_post_hook(self._clear_pruned_state),
         ]
         self._optimizers.append(optimizer)
-        _attached[optimizer] = self
+        _attached[optimizer] = ref(self)
         if not resume:
             self._clear_state(optimizer, self._constraints)
         return self
@@ -344,9 +344,26 @@ class Constraints:
     @torch.no_grad()
     def _clear_state(self, optimizer: Optimizer, names: Iterable[str]) -> None:
         """Forget what the optimizer knows of weights that were pruned or shared just now."""
+        if isinstance(optimizer, LBFGS):
+            optimizer.state.clear()  # its history is of all parameters together
         for name in names:
-            for value in self._states(optimizer, name):
-                self._constraints[name].clear(value)
+            constraint = self._constraints[name]
+            if isinstance(constraint, Mask):
+                for value in self._states(optimizer, name):
+                    constraint.clear_pruned(value)
+            else:
+                self._start_again(optimizer, self._parameters[name])
+
+    def _start_again(self, optimizer: Optimizer, parameter: torch.nn.Parameter) -> None:
+        """Forget all of a parameter's state: it belonged to weights that moved on their own.
+
+        Adam's count of steps goes with the moments, whose bias must be corrected again.
+        """
+        if isinstance(optimizer, Adagrad):  # makes its state when it is made, and only then
+            for value in optimizer.state[parameter].values():
+                value.zero_()
+        else:
+            optimizer.state.pop(parameter, None)
 
     @torch.no_grad()
     def _clear_pruned_state(self, optimizer: Optimizer) -> None:
@@ -377,11 +394,12 @@ class Constraints:
         """Take masks and indices from :meth:`state_dict`; other names and optimizers stay as they are.
 
         Raises:
-            CheckpointError: where a name or a shape does not fit the model; nothing is then changed.
+            CheckpointError: where a name or a shape does not fit the model, or the state is damaged;
+                nothing is then changed.
         """
         loaded: dict[str, Constraint] = {}
         for name, fields in state.items():
-            constraint: Constraint = Mask(**fields) if "keep" in fields else Sharing(**fields)
+            constraint = _read_constraint(name, fields)
             held = constraint.keep if isinstance(constraint, Mask) else constraint.indices
             expected = self._parameters.get(name)
             if expected is None or expected.shape != held.shape:
@@ -393,3 +411,29 @@ class Constraints:
             constraint.to(expected.device)
             loaded[name] = constraint
         self._constraints.update(loaded)
+
+
+def _read_constraint(name: str, fields: Mapping[str, Any]) -> Constraint:
+    """Make a mask or a sharing from a checkpoint, whose indices the kernels will trust."""
+    try:
+        constraint: Constraint = Mask(**fields) if "keep" in fields else Sharing(**fields)
+    except TypeError as error:
+        raise CheckpointError(f"{name}: the checkpoint holds no mask and no clusters: {error}") from None
+    if isinstance(constraint, Mask):
+        sound = constraint.keep.dtype == torch.bool
+    else:
+        indices, members, size = constraint.indices, constraint.members, constraint.codebook_size
+        sound = (
+            indices.dtype == (torch.uint8 if size <= 256 else torch.int32)
+            and members.dtype == torch.int64
+            and members.shape == (size,)
+            and _all_within(indices, 0, size)
+            and _all_within(members, -1, indices.numel())
+        )
+    if not sound:
+        raise CheckpointError(f"{name}: the checkpoint's mask or clusters are damaged")
+    return constraint
+
+
+def _all_within(tensor: torch.Tensor, start: int, stop: int) -> bool:
+    return not tensor.numel() or bool(start <= int(tensor.min()) and int(tensor.max()) < stop)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,9 +233,9 @@ def to_stored(name: str, tensor: torch.Tensor) -> StoredTensor:
     dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
     if dtype in FLOAT_DTYPES:
         wide = dense.float() if dtype == "bfloat16" else dense
-        shared = find_codebook(wide.numpy())
+        shared = find_codebook(wide.numpy(), dtype=dtype)
         if shared is not None:
-            return replace(shared, dtype=dtype)
+            return shared
     return RawTensor(dtype, tuple(dense.shape), dense.reshape(-1).view(torch.uint8).numpy())
 
 
@@ -244,12 +243,11 @@ class _Stored(Mapping[str, StoredTensor]):
     """A mapping of PyTorch tensors as stored ones, each converted when the writer asks for it."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor | QuantizedTensor]) -> None:
-        self._tensors = tensors
+        # Held, so that no two tensors that the mapping makes when asked have the same memory in turn.
+        self._tensors = held = dict(tensors)
         first: dict[Any, str] = {}
         # Sorted, so that the owner of a tied tensor does not depend on the order of the mapping.
-        self._owners = {
-            name: first.setdefault(_identity(name, tensors[name]), name) for name in sorted(tensors)
-        }
+        self._owners = {name: first.setdefault(identity(name, held[name]), name) for name in sorted(held)}
 
     def __getitem__(self, name: str) -> StoredTensor:
         if self._owners[name] != name:
@@ -264,7 +262,7 @@ class _Stored(Mapping[str, StoredTensor]):
         return len(self._tensors)
 
 
-def _identity(name: str, tensor: torch.Tensor | QuantizedTensor) -> Any:
+def identity(name: str, tensor: torch.Tensor | QuantizedTensor) -> Any:
     """What tied tensors have in common and others have not."""
     if isinstance(tensor, QuantizedTensor):
         return id(tensor)
@@ -272,4 +270,6 @@ def _identity(name: str, tensor: torch.Tensor | QuantizedTensor) -> Any:
         raise TensorError(f"{name}: expected a torch.Tensor or QuantizedTensor, got {type(tensor).__name__}")
     if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.numel() == 0:
         return name
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device
+    # A lazy conjugate or negative has the memory of its origin, but other values.
+    lazy = tensor.is_conj(), tensor.is_neg()
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, lazy

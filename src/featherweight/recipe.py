@@ -62,7 +62,7 @@ class Prune:
         _one_of("scope", self.scope, SCOPES)
         if (self.sparsity is None) == (self.std is None):
             raise RecipeError("give either sparsity or std")
-        if self.std is not None and self.std < 0:
+        if self.std is not None and not self.std >= 0:
             raise RecipeError(f"std must be at least 0, got {self.std}")
         stages = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
         for stage in stages:
@@ -74,6 +74,9 @@ class Prune:
             raise RecipeError(
                 "a list of sparsities goes with a schedule of kind stages, and the other way round"
             )
+        epochs = self.schedule.epochs
+        if self.schedule.kind == "stages" and isinstance(epochs, tuple) and len(epochs) != len(stages):
+            raise RecipeError(f"as many epochs as stages are needed, got {len(epochs)} for {len(stages)}")
         if self.std is not None and self.schedule.kind == "cubic":
             raise RecipeError("a cubic schedule needs sparsity; std has no final fraction")
 
@@ -145,7 +148,7 @@ class Rule:
         if self.match.startswith("re:"):
             try:
                 re.compile(self.match[3:])
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise RecipeError(f"match {self.match!r} is not a regular expression: {error}") from None
 
     def matches(self, name: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
+import math
 import types
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -24,15 +26,42 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _parse(path.read_text(encoding="utf-8"), is_json=path.suffix == ".json")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = " ".join(str(error).split())
         raise RecipeError(f"{path}: not valid YAML or JSON: {where}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
     return data
+
+
+def _parse(text: str, *, is_json: bool) -> Any:
+    # YAML takes in most of JSON, but neither tabs nor characters escaped as two surrogates.
+    if is_json:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for i, (key, _) in enumerate(pairs):
+        if any(key == earlier for earlier, _ in pairs[:i]):
+            raise ValueError(f"the key {key!r} is given twice")
+    return dict(pairs)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as PyYAML reads it, but a key given twice is an error, not overwritten."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for i, key in enumerate(keys):
+            if any(key.value == earlier.value for earlier in keys[:i]):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def write_mapping(data: dict[str, Any], path: str | Path) -> None:
@@ -124,15 +153,12 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:
-    if hint is float and isinstance(value, str):
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         # YAML 1.1 reads 1e-3, without a point, as a string.
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is Any or (isinstance(value, hint) and not (hint is int and isinstance(value, bool))):
+        with contextlib.suppress(ValueError, OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    elif hint is Any or (isinstance(value, hint) and not (hint is int and isinstance(value, bool))):
         return value
     raise RecipeError(f"{where}: expected {_TYPE_NAMES.get(hint, hint.__name__)}, got {_show(value)}")
 

@@ -66,7 +66,7 @@ def layer_table(sizes: ModelSizes, *, brief: bool = False) -> Table:
     for i, header in columns.items():
         table.add_column(header, totals[i], justify="right", no_wrap=True)
     groups = [[layer] for layer in layers] + ([others] if others else [])
-    names = _layer_names(layers) + [f"{len(others)} {'vector' if len(others) == 1 else 'vectors'}"]
+    names = [*_layer_names(layers), f"{len(others)} {'vector' if len(others) == 1 else 'vectors'}"]
     for name, group in zip(names, groups, strict=False):
         cells = _cells(group, sum(tensor.bytes for tensor in group))
         table.add_row(Text(name), *(cells[i] for i in columns))

@@ -1,6 +1,13 @@
 """Pruning: importance (what to keep), masks (how much of it), schedules (when)."""
 
-from featherweight.pruning.importance import IMPORTANCES, Importance, importance_by_name, magnitude, score
+from featherweight.pruning.importance import (
+    IMPORTANCES,
+    Importance,
+    check_finite,
+    importance_by_name,
+    magnitude,
+    score,
+)
 from featherweight.pruning.masks import prune_below_std, prune_lowest, sparsity
 from featherweight.pruning.schedules import Schedule
 
@@ -8,6 +15,7 @@ __all__ = [
     "IMPORTANCES",
     "Importance",
     "Schedule",
+    "check_finite",
     "importance_by_name",
     "magnitude",
     "prune_below_std",

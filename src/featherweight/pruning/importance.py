@@ -37,14 +37,25 @@ def importance_by_name(name: str) -> Importance:
         raise RecipeError(f"unknown importance {name!r}; known: {known}, or the import path of a callable")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(
-            f"importance {name!r} cannot be imported: {error}; known by name: {known}"
-        ) from None
+    except Exception as error:  # whatever the user's module raises
+        why = " ".join(str(error).split())
+        raise RecipeError(f"importance {name!r} cannot be imported: {why}; known by name: {known}") from error
     if not callable(found):
         raise RecipeError(f"importance {name!r} is not callable")
     result: Importance = found
     return result
+
+
+def check_finite(name: str, weight: torch.Tensor) -> None:
+    """Refuse weights that are not finite.
+
+    Raises:
+        TensorError: naming the tensor.
+    """
+    if not torch.isfinite(weight).all():
+        raise TensorError(
+            f"{name}: the weights are not finite; training has diverged, lower its learning rate"
+        )
 
 
 def score(importance: Importance, name: str, weight: torch.Tensor) -> torch.Tensor:
@@ -54,12 +65,9 @@ def score(importance: Importance, name: str, weight: torch.Tensor) -> torch.Tens
         Scores in the weight's shape, float.
 
     Raises:
-        TensorError: for a wrong shape or NaN, naming the tensor.
+        TensorError: for weights that are not finite, scores of a wrong shape or NaN, naming the tensor.
     """
-    if not torch.isfinite(weight).all():
-        raise TensorError(
-            f"{name}: the weights are not finite; training has diverged, lower its learning rate"
-        )
+    check_finite(name, weight)
     scores = importance(name, weight, weight.grad)
     if scores.shape != weight.shape:
         raise TensorError(

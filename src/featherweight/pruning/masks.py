@@ -38,8 +38,10 @@ def prune_lowest(
     keep = flat > threshold
     spare = flat.numel() - count - int(keep.sum())  # ties at the threshold that must stay
     if spare:
-        ties = (flat == threshold).nonzero().reshape(-1)
-        keep[ties[len(ties) - spare :]] = True
+        # Scores may be -inf themselves: what is pruned already must not pass for one of them.
+        kept = torch.cat([masks[n].reshape(-1) for n in scores])
+        ties = ((flat == threshold) & kept).nonzero().reshape(-1)
+        keep[ties[max(len(ties) - spare, 0) :]] = True
     parts = torch.split(keep, [scores[n].numel() for n in scores])
     return {n: part.reshape(scores[n].shape) & masks[n] for n, part in zip(scores, parts, strict=True)}
 

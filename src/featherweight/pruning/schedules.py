@@ -48,20 +48,22 @@ class Schedule:
             raise RecipeError(f"unknown schedule {self.kind!r}; known: {', '.join(KINDS)}")
         listed = isinstance(self.epochs, tuple)
         if self.kind == "cubic" and (
-            self.epochs is None or isinstance(self.epochs, tuple) or self.epochs <= 0
+            self.epochs is None or isinstance(self.epochs, tuple) or not self.epochs > 0
         ):
             raise RecipeError(f"a cubic schedule needs epochs, a number above 0, got {self.epochs!r}")
         if self.kind == "epochs" and not listed:
             raise RecipeError(f"a schedule of kind epochs needs epochs, a list, got {self.epochs!r}")
         if self.kind == "stages" and self.epochs is not None and not listed:
             raise RecipeError(f"epochs of a schedule in stages is a list, got {self.epochs!r}")
+        if self.epochs == ():
+            raise RecipeError("the list of epochs is empty; give at least one")
         if isinstance(self.epochs, tuple) and list(self.epochs) != sorted(self.epochs):
             raise RecipeError(f"epochs must rise, got {list(self.epochs)}")
         if self.kind == "iterative" and self.target_sparsity is None:
             raise RecipeError("an iterative schedule needs target_sparsity, the fraction at which it stops")
         if self.target_sparsity is not None and not 0 <= self.target_sparsity <= 1:
             raise RecipeError(f"target_sparsity must be between 0 and 1, got {self.target_sparsity}")
-        if self.prune_every <= 0 or self.every_steps <= 0 or self.start_epoch < 0:
+        if not (self.prune_every > 0 and self.every_steps > 0 and self.start_epoch >= 0):
             raise RecipeError("prune_every and every_steps must be above 0 and start_epoch at least 0")
 
     def prunings(self, epoch: float) -> int:

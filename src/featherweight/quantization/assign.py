@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def midpoints(centroids: NDArray[Any]) -> NDArray[np.float64]:
-    """The borders between ascending centroids, shape ``(k − 1,)``."""
+def midpoints(centroids: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The borders between ascending centroids, shape ``(k − 1,)``: a weight at a border is the lower's.
+
+    Args:
+        centroids: shape ``(k,)``.
+        dtype: the weights'. Borders are rounded down to it, so that no weight just above one falls below.
+    """
     wide = centroids.astype(np.float64)
-    borders: NDArray[np.float64] = (wide[1:] + wide[:-1]) / 2
-    return borders
+    exact = (wide[1:] + wide[:-1]) / 2
+    borders = exact.astype(dtype)
+    return np.where(borders > exact, np.nextafter(borders, dtype.type(-np.inf)), borders)
 
 
 def assign_nearest(weights: NDArray[Any], centroids: NDArray[Any], offset: int = 0) -> NDArray[Any]:
@@ -32,7 +38,7 @@ def assign_nearest(weights: NDArray[Any], centroids: NDArray[Any], offset: int =
     dtype = np.uint8 if centroids.size + offset <= 256 else np.uint16
     if centroids.size <= 1:
         return np.full(weights.shape, offset, dtype=dtype)
-    borders = torch.from_numpy(midpoints(centroids).astype(weights.dtype))
+    borders = torch.from_numpy(midpoints(centroids, weights.dtype))
     flat = torch.from_numpy(np.ascontiguousarray(weights)).reshape(-1)
     # PyTorch's search runs on all cores.
     found = torch.bucketize(flat, borders, out_int32=True).numpy()

@@ -29,7 +29,7 @@ Initialization: TypeAlias = "Callable[[NDArray[Any], int, np.random.Generator], 
 
 def linear(values: NDArray[Any], k: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """Centroids evenly spaced over [min, max]: the paper's choice, since it keeps the large weights."""
-    return np.linspace(values[0], values[-1], k, dtype=np.float64)
+    return np.linspace(float(values[0]), float(values[-1]), k)
 
 
 def density(values: NDArray[Any], k: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -64,7 +64,7 @@ def lloyd(
     borders = np.full(centroids.size + 1, -1)
     for _ in range(max_steps):
         # A value halfway between two centroids goes to the lower one, here as in `assign_nearest`.
-        inner = np.searchsorted(values, midpoints(centroids).astype(values.dtype), side="right")
+        inner = np.searchsorted(values, midpoints(centroids, values.dtype), side="right")
         moved = np.concatenate(([0], inner, [values.size]))
         if np.array_equal(moved, borders):
             break

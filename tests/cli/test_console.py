@@ -1,0 +1,52 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from featherweight.cli import console
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """What a terminal on stderr gets to see."""
+    screen = io.StringIO()
+    made = Console(file=screen, force_terminal=True, width=80)
+    monkeypatch.setattr(console, "messages", lambda: made)
+    return screen
+
+
+def test_progress_is_a_bar_on_a_terminal(terminal):
+    with console.progress("compressing", 3) as advance:
+        for _ in range(3):
+            advance()
+    assert "compressing" in terminal.getvalue()
+    assert "3/3" in terminal.getvalue()
+
+
+def test_quiet_progress_shows_nothing(terminal):
+    with console.progress("compressing", 3, quiet=True) as advance:
+        advance()
+    assert terminal.getvalue() == ""
+
+
+def test_progress_elsewhere_is_a_line_now_and_then(capsys, monkeypatch):
+    with console.progress("decoding", 2) as advance:
+        advance()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(console, "_LINE_SECONDS", 0.0)
+    with console.progress("decoding", 2) as advance:
+        advance()
+        advance()
+    assert capsys.readouterr() == ("", "decoding: 1 of 2\ndecoding: 2 of 2\n")
+
+
+def test_say_shows_markup_and_long_lines_as_they_are(capsys):
+    line = "[bold]" + "long " * 100 + "\x1b[31m"
+    console.say(line)
+    assert capsys.readouterr().out == line.replace("\x1b", "\\x1b") + "\n"
+
+
+def test_colour_stays_off_with_no_color(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert console.output().no_color

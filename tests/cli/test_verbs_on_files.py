@@ -1,0 +1,249 @@
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import featherweight as fw
+from featherweight.fileformat import FileReader, write_file
+from featherweight.tensors import QuantizedTensor
+
+
+def test_inspect_table(command, small_file):
+    code, out, err = command("inspect", small_file)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(f"{small_file}: {small_file.stat().st_size:,} bytes, ")
+    assert lines[0].endswith("smaller than dense (2,408 bytes), coder huffman")
+    assert any(line.startswith("fc ") for line in lines)
+    assert "again.weight is tied to fc.weight" in lines
+    assert "source: a test" in lines
+
+
+def test_inspect_json_is_the_documented_schema(command, small_file):
+    code, out, err = command("inspect", small_file, "--json")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert list(data) == ["bytes", "dense_bytes", "ratio", "coder", "tensors"]
+    assert data["bytes"] == small_file.stat().st_size
+    assert data["dense_bytes"] == 2408
+    assert data["coder"] == "huffman"
+    weight = next(tensor for tensor in data["tensors"] if tensor["name"] == "fc.weight")
+    with FileReader(small_file) as reader:
+        tensor = reader.read("fc.weight")
+    assert weight["nonzero"] == np.count_nonzero(tensor.dequantize())
+    assert (weight["shape"], weight["dtype"], weight["numel"]) == ([20, 30], "float32", 600)
+    assert weight["codebook_size"] == 4
+    assert weight["bits_per_weight"] == 8 * weight["bytes"] / 600
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"COLUMNS": "40"}, {"COLUMNS": "1"}])
+def test_pipes_get_no_escape_codes_and_narrow_output_works(command, small_file, monkeypatch, environment):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    code, out, _ = command("inspect", small_file)
+    assert code == 0
+    assert "\x1b" not in out
+
+
+def test_inspect_in_pipes_does_not_fold_names(command, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "a.name." * 10 + "kernel"
+    path = tmp_path / "long.fwt"
+    write_file(path, {name: QuantizedTensor(np.zeros((2, 2), np.uint8), np.zeros(1, np.float32))})
+    assert name in command("inspect", path)[1]
+
+
+def test_verify(command, small_file):
+    size = small_file.stat().st_size
+    assert command("verify", small_file) == (0, f"{small_file}: ok, 3 tensors, {size} bytes\n", "")
+
+
+def test_verify_finds_every_flipped_byte(command, small_file):
+    whole = small_file.read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 25)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        small_file.write_bytes(damaged)
+        code, out, err = command("verify", small_file)
+        assert (code, out) == (1, "")
+        assert err.startswith("featherweight: error: ")
+        assert str(small_file) in err
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["verify", "inspect"])
+def test_missing_file_directory_and_other_format(command, tmp_path, checkpoint, verb):
+    for path in (tmp_path / "none.fwt", tmp_path, checkpoint):
+        code, out, err = command(verb, path)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"featherweight: error: {path}: ")
+        assert err.count("\n") == 1
+
+
+def test_compress_by_default_shares_weights_and_leaves_the_rest(command, checkpoint, tmp_path):
+    target = tmp_path / "model.fwt"
+    code, out, err = command("compress", checkpoint, "-o", target)
+    assert (code, err) == (0, "")
+    size, before = target.stat().st_size, checkpoint.stat().st_size
+    dense = 4 * (108 + 4 + 600) + 8
+    headline = (
+        f"{target}: {size:,} bytes, {dense / size:.1f}× smaller than dense ({checkpoint}: {before:,} bytes)"
+    )
+    assert out == headline + "\n"
+    state, read = torch.load(checkpoint, weights_only=True), fw.load_file(target)
+    assert torch.equal(read["conv.bias"], state["conv.bias"])
+    assert read["steps"].item() == 5
+    assert read["fc.weight"] is read["again.weight"]
+    assert len(read["fc.weight"].unique()) <= 32
+    assert len(read["conv.weight"].unique()) <= 256
+
+
+def test_compress_prunes_and_shares_as_told(command, checkpoint, tmp_path):
+    target = tmp_path / "model.fwt"
+    arguments = ("--sparsity", "0.75", "--bits", "3", "--coder", "fixed", "--json")
+    code, out, err = command("compress", checkpoint, "-o", target, *arguments)
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    assert data["bytes"] == target.stat().st_size
+    assert data["ratio"] == data["dense_bytes"] / data["bytes"]
+    for name in ("conv.weight", "fc.weight"):
+        tensor = fw.load_file(target)[name]
+        assert tensor.count_nonzero() == tensor.numel() // 4
+        assert len(tensor.unique()) <= 8
+        with fw.open_file(target) as file:
+            assert file.info(name).coder == "fixed"
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_compress_with_a_recipe_does_as_the_library(command, checkpoint, tmp_path, scope):
+    recipe = fw.Recipe(
+        (
+            fw.Rule("conv.bias", None, fw.Quantize(bits=1)),
+            fw.Rule("*.weight", fw.Prune(sparsity=0.6, scope=scope), fw.Quantize(bits=4), fw.Code("fixed")),
+        )
+    )
+    recipe.save(tmp_path / "recipe.yaml")
+    state = torch.load(checkpoint, weights_only=True)
+    fw.save_file(fw.compress(state, recipe), tmp_path / "expected.fwt")
+    target = tmp_path / "model.fwt"
+    assert command("compress", checkpoint, "-o", target, "--recipe", tmp_path / "recipe.yaml")[0] == 0
+    assert target.read_bytes() == (tmp_path / "expected.fwt").read_bytes()
+    command(
+        "compress",
+        checkpoint,
+        "-o",
+        target,
+        "--recipe",
+        tmp_path / "recipe.yaml",
+        "--coder",
+        "huffman",
+        "--force",
+    )
+    with fw.open_file(target) as file:
+        assert file.info("fc.weight").coder == "huffman"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--recipe", "r.yaml", "--bits", "4"),
+        ("--recipe", "r.yaml", "--sparsity", "0"),
+        ("--bits", "9"),
+        ("--bits", "0"),
+        ("--sparsity", "1.5"),
+        ("--sparsity", "much"),
+        ("--coder", "gzip"),
+    ],
+)
+def test_compress_wrong_usage(command, checkpoint, tmp_path, arguments):
+    code, out, err = command("compress", checkpoint, "-o", tmp_path / "model.fwt", *arguments)
+    assert (code, out) == (2, "")
+    assert "featherweight compress: error: " in err.splitlines()[-1]
+    assert not (tmp_path / "model.fwt").exists()
+
+
+def test_compress_names_the_tensor_that_is_not_finite(command, tmp_path):
+    torch.save(
+        {"ok.weight": torch.ones(2, 2), "bad.weight": torch.full((2, 2), torch.nan)}, tmp_path / "m.pt"
+    )
+    code, _, err = command("compress", tmp_path / "m.pt", "-o", tmp_path / "m.fwt")
+    assert code == 1
+    assert err.startswith("featherweight: error: bad.weight: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+
+
+@pytest.mark.parametrize("recipe", ["rules: [{match: nothing}]", "rules: [{matsch: x}]", "["])
+def test_compress_with_a_bad_recipe(command, checkpoint, tmp_path, recipe):
+    (tmp_path / "r.yaml").write_text(recipe)
+    code, _, err = command("compress", checkpoint, "-o", tmp_path / "m.fwt", "--recipe", tmp_path / "r.yaml")
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+def test_compress_has_nothing_to_do(command, tmp_path):
+    torch.save({"bias": torch.ones(4)}, tmp_path / "m.pt")
+    code, _, err = command("compress", tmp_path / "m.pt", "-o", tmp_path / "m.fwt")
+    assert code == 1
+    assert "m.pt: has no float tensor of two dimensions or more" in err
+
+
+def test_decompress_gives_back_every_tensor(command, checkpoint, tmp_path):
+    packed, target = tmp_path / "model.fwt", tmp_path / "out.safetensors"
+    command("compress", checkpoint, "-o", packed)
+    code, out, err = command("decompress", packed, "-o", target)
+    assert (code, err) == (0, "")
+    assert out == f"{target}: {target.stat().st_size:,} bytes, 5 tensors\n"
+    expected = fw.load_file(packed)
+    read = safetensors.torch.load_file(target)
+    assert sorted(read) == sorted(expected)
+    assert all(torch.equal(read[name], expected[name]) for name in read)
+
+
+def test_decompress_writes_nothing_but_safetensors(command, small_file, tmp_path):
+    code, _, err = command("decompress", small_file, "-o", tmp_path / "model.pt")
+    assert code == 2
+    assert "name the output *.safetensors" in err
+
+
+@pytest.mark.parametrize("verb", ["compress", "decompress"])
+def test_an_existing_output_is_refused_without_force(command, checkpoint, small_file, tmp_path, verb):
+    source = checkpoint if verb == "compress" else small_file
+    target = tmp_path / "out.safetensors"
+    target.write_text("mine")
+    code, _, err = command(verb, source, "-o", target)
+    assert code == 1
+    assert "--force" in err
+    assert target.read_text() == "mine"
+    assert command(verb, source, "-o", target, "--force")[0] == 0
+    assert target.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("verb", ["compress", "decompress"])
+def test_outputs_that_cannot_be(command, checkpoint, small_file, tmp_path, verb):
+    source = checkpoint if verb == "compress" else small_file
+    (tmp_path / "dir.safetensors").mkdir()
+    for target, told in (
+        (tmp_path / "none" / "x.safetensors", "its directory does not exist"),
+        (tmp_path / "dir.safetensors", "is a directory"),
+    ):
+        code, _, err = command(verb, source, "-o", target, "--force")
+        assert code == 1
+        assert told in err
+
+
+@pytest.mark.parametrize("verb", ["compress", "decompress"])
+def test_full_disk_leaves_nothing_behind(command, checkpoint, small_file, tmp_path, monkeypatch, verb):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    source = checkpoint if verb == "compress" else small_file
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("os.fsync", full)
+    code, out, err = command(verb, source, "-o", tmp_path / "out.safetensors")
+    assert (code, out) == (1, "")
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
