@@ -110,6 +110,8 @@ class IterativePruning(ConstrainedCallback):
         if not self._due(trainer.current_epoch):
             return
         weights = self._weights(pl_module)
+        if not weights:
+            return  # all are shared by now
         masks = self._masks(weights)
         target = self.schedule.get("target_sparsity")
         if target is not None and sparsity(masks) >= target:
@@ -151,8 +153,6 @@ class IterativePruning(ConstrainedCallback):
     def _prune(
         self, weights: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        if not weights:
-            return {}
         if self.use_global_unstructured:
             assert not isinstance(self.amount, list)  # noqa: S101  (checked in _check)
             return further_masks_global(self.method, self.amount, weights, masks, self.options)
