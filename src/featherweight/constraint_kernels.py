@@ -70,7 +70,7 @@ def _run(kernel: Callable[[slice, int], None], size: int) -> None:
         for number, part in enumerate(parts):
             kernel(part, number)
     else:
-        list(_pool(torch.get_num_threads(), 0).map(kernel, parts, range(len(parts))))
+        list(_pool(torch.get_num_threads(), os.getpid()).map(kernel, parts, range(len(parts))))
 
 
 def supports(tensor: torch.Tensor) -> bool:

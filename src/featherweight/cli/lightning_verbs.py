@@ -46,7 +46,9 @@ def run_lightning(verb: str, argv: list[str]) -> int:
         raise RecipeError(_innermost(error)) from None
     except SystemExit:
         if any(trainer.interrupted for trainer in trainers):
-            raise Interrupted(f"stopped; featherweight {verb} --ckpt_path PATH goes on from a checkpoint") from None
+            raise Interrupted(
+                f"stopped; featherweight {verb} --ckpt_path PATH goes on from a checkpoint"
+            ) from None
         raise
     except (TypeError, ValueError, RuntimeError, LookupError) as error:
         if isinstance(error, FeatherweightError) or not _raised_by_lightning(error.__traceback__):
@@ -109,7 +111,9 @@ def _cli(verb: str, trainers: list[lightning.Trainer]) -> type[LightningCLI]:
             found = torch.load(path, weights_only=True, map_location="cpu")
         except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(f"{path}: is no checkpoint of Lightning's, or is damaged: {reason}") from None
+            raise CheckpointError(
+                f"{path}: is no checkpoint of Lightning's, or is damaged: {reason}"
+            ) from None
         if not isinstance(found, dict) or "state_dict" not in found:
             raise CheckpointError(f"{path}: is no checkpoint of Lightning's: it has no state_dict")
 

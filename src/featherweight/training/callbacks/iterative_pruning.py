@@ -94,6 +94,13 @@ class IterativePruning(ConstrainedCallback):
             raise RecipeError(
                 f"pruning_schedule: unknown option {unknown[0]!r}; known: {', '.join(SCHEDULE_OPTIONS)}"
             )
+        every, target = self.schedule.get("prune_every", 1), self.schedule.get("target_sparsity")
+        if every < 1:
+            raise RecipeError(f"pruning_schedule: prune_every must be at least 1, got {every}")
+        if target is not None and not 0 <= target <= 1:
+            raise RecipeError(
+                f"pruning_schedule: target_sparsity is a fraction between 0 and 1, got {target}"
+            )
         if self.use_global_unstructured and getattr(self.method, "PRUNING_TYPE", "") != "unstructured":
             raise RecipeError(f"{self.method.__name__} is structured; set use_global_unstructured to false")
         if isinstance(self.amount, list) and self.use_global_unstructured:
