@@ -169,9 +169,10 @@ def board(root: Path, tag: str) -> list[float]:
 # -- resuming -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM])
-@pytest.mark.parametrize("stopped", [0, 1, 2, 3])
-@pytest.mark.parametrize("at_train_end", [True, False])
+@pytest.mark.parametrize(
+    ("optimizer", "stopped", "at_train_end"),
+    [(SGD, 0, True), (SGD, 1, True), (SGD, 2, True), (SGD, 2, False), (ADAM, 1, False), (ADAM, 3, True)],
+)
 def test_a_resumed_training_ends_bit_for_bit_as_an_uninterrupted_one(
     tmp_path: Path, optimizer: Any, stopped: int, at_train_end: bool
 ) -> None:
@@ -226,17 +227,11 @@ def test_the_file_decodes_to_the_trained_network(tmp_path: Path) -> None:
 
 
 def test_with_a_monitor_the_file_is_that_of_the_best_epoch(tmp_path: Path) -> None:
-    keeper = ModelCheckpoint(tmp_path, "{epoch}", monitor="val_loss", mode="min")
-    saver = SaveCompressed(str(tmp_path), monitor="val_loss", mode="min", start_epoch=0)
-    # So large a learning rate that the last epoch is not the best.
+    # The greatest loss counts as best, so that the last epoch is not.
+    keeper = ModelCheckpoint(tmp_path, "{epoch}", monitor="val_loss", mode="max")
+    saver = SaveCompressed(str(tmp_path), monitor="val_loss", mode="max")
     model = network()
-    train(
-        model,
-        [*both(1), keeper, saver],
-        tmp_path,
-        epochs=6,
-        optimizer=partial(torch.optim.SGD, lr=2e-2),
-    )
+    train(model, [*both(1), keeper, saver], tmp_path, optimizer=partial(torch.optim.SGD, lr=1e-3))
     best = torch.load(keeper.best_model_path, weights_only=True)["state_dict"]
     assert same_bits(load_file(tmp_path / "model.fwt"), best)
     assert not same_bits(best, model.state_dict())
