@@ -14,6 +14,16 @@ from torch.nn import functional as F
 import featherweight as fw
 from featherweight.constraints import Constraints, Mask, Sharing
 
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads only slow such small networks down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.01, weight_decay=0.01),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.01),

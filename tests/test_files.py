@@ -115,7 +115,7 @@ def test_views_are_stored_by_their_values(tmp_path):
 def test_a_mapping_that_makes_its_tensors_when_asked(tmp_path):
     class Lazy(Mapping):
         def __getitem__(self, name):
-            return torch.full((100,), float(name))
+            return torch.full((1_000_000,), float(name))
 
         def __iter__(self):
             return iter(["1", "2", "3"])
@@ -291,18 +291,18 @@ def test_a_model_comes_back(tmp_path):
 def test_shared_and_pruned_models_make_small_files_by_themselves(tmp_path):
     model = make_model()
     dense = fw.save_model(model, tmp_path / "dense.fwt")
-    recipe = fw.Recipe((fw.Rule("*.weight", fw.Prune(sparsity=0.8)),))
     fw.prune(model, fw.Recipe((fw.Rule("[02].weight", fw.Prune(sparsity=0.8)),)))
     pruned = fw.save_model(model, tmp_path / "pruned.fwt")
     fw.share(model, fw.Recipe((fw.Rule("[02].weight", quantize=fw.Quantize(bits=3)),)))
     shared = fw.save_model(model, tmp_path / "shared.fwt")
-    assert recipe.rules
     assert pruned < 0.4 * dense
     assert shared < 0.5 * pruned
     for name, tensor in fw.load_file(tmp_path / "shared.fwt").items():
         assert_same_bits(tensor, model.state_dict()[name])
     with fw.open_file(tmp_path / "shared.fwt") as file:
-        assert file.get_quantized("0.weight").codebook.size == 8
+        codebook = file.get_quantized("0.weight").codebook
+        assert sorted(codebook.tolist()) == model[0].weight.unique().tolist()
+        assert 3 <= codebook.size <= 8
 
 
 def wrong_states():

@@ -79,7 +79,12 @@ def test_recipes_are_written_and_read_unchanged(tmp_path, suffix, recipe):
 RECIPE = """
 rules:
   - match: "conv*.weight"
-    prune: {importance: magnitude, granularity: element, sparsity: 0.66, scope: layer, schedule: {kind: cubic, epochs: 10}}
+    prune:
+      importance: magnitude
+      granularity: element
+      sparsity: 0.66
+      scope: layer
+      schedule: {kind: cubic, epochs: 10}
     quantize: {method: kmeans, bits: 8, init: linear, fix_zeros: true}
   - match: "re:fc[12]\\\\.weight"
     prune: {std: 1e-1, schedule: {kind: iterative, start_epoch: 0, prune_every: 2, target_sparsity: 92e-2}}
@@ -146,7 +151,7 @@ def test_a_rule_that_matches_nothing_is_an_error():
         RecipeError, match=r"'fc\*' matches no tensor; there are: layer0.weight, .* and 2 more"
     ):
         Recipe((Rule("*0.weight"), Rule("fc*"))).assign(names)
-    with pytest.raises(RecipeError, match="'layer3.*' matches only tensors that an earlier rule takes"):
+    with pytest.raises(RecipeError, match=r"'layer3\.\*' matches only tensors that an earlier rule takes"):
         Recipe((Rule("*"), Rule("layer3.*"))).assign(names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_lloyd_never_raises_the_error():
     for steps in range(1, 30):
         centroids = lloyd(values, start, steps)
         errors.append(np.square(np.abs(values[:, None] - centroids).min(axis=1)).sum())
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(errors))
     assert errors[-1] < 0.8 * errors[0]
 
 

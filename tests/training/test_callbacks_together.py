@@ -6,7 +6,6 @@ import csv
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -27,6 +26,8 @@ from featherweight.training.callbacks import IterativePruning, Quantization, Sav
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import lightning
 
 pytestmark = [pytest.mark.filterwarnings(w) for w in LIGHTNING_WARNINGS]
 
@@ -80,7 +81,9 @@ def test_weights_stay_pruned_and_shared_after_every_batch(
 def test_what_is_pruned_once_stays_pruned(tmp_path: Path) -> None:
     watch = Watch(after_batch=lambda m: m.fc1.weight.detach() == 0)
     train(network(), [*both(), watch], tmp_path, optimizer=SGD)
-    assert all((later | ~earlier).all() for earlier, later in zip(watch.batches, watch.batches[1:], strict=False))
+    assert all(
+        (later | ~earlier).all() for earlier, later in zip(watch.batches, watch.batches[1:], strict=False)
+    )
     assert [int(w.sum()) for w in watch.batches[-7:]] == [int(watch.batches[-1].sum())] * 7
 
 
@@ -118,7 +121,9 @@ def test_state_dict_keys_and_classes_stay_as_they_were(tmp_path: Path) -> None:
 def test_early_stopping_and_checkpoints_beside_them(tmp_path: Path) -> None:
     stopping = EarlyStopping("val_accuracy", mode="max", patience=1, min_delta=1.0)
     keeper = ModelCheckpoint(tmp_path, monitor="val_accuracy", mode="max")
-    trainer = train(network(), [*both(1), stopping, keeper, SaveCompressed(str(tmp_path))], tmp_path, epochs=9)
+    trainer = train(
+        network(), [*both(1), stopping, keeper, SaveCompressed(str(tmp_path))], tmp_path, epochs=9
+    )
     assert trainer.current_epoch == 2  # nothing gets better by 100 points, so patience ends after two epochs
     assert len(load_file(tmp_path / "model.fwt")["fc1.weight"].unique()) <= 8
     saved = torch.load(keeper.best_model_path, weights_only=True)["state_dict"]

@@ -109,7 +109,11 @@ def test_a_list_of_another_length_is_refused(tmp_path: Path) -> None:
 
 def test_filter_layers(tmp_path: Path) -> None:
     after = once(
-        tmp_path, network(SmallConvolution), amount=0.5, filter_layers=["Conv2d"], use_global_unstructured=False
+        tmp_path,
+        network(SmallConvolution),
+        amount=0.5,
+        filter_layers=["Conv2d"],
+        use_global_unstructured=False,
     )
     assert (zeros(after["conv.weight"]), zeros(after["fc.weight"])) == (75, 0)
     both = once(
@@ -136,7 +140,9 @@ def test_parameter_names(tmp_path: Path) -> None:
 
 def test_parameters_to_prune_limits_global_pruning(tmp_path: Path) -> None:
     model = network()
-    after = once(tmp_path, model, amount=0.5, parameters_to_prune=[(model.fc2, "weight"), (model.fc2, "bias")])
+    after = once(
+        tmp_path, model, amount=0.5, parameters_to_prune=[(model.fc2, "weight"), (model.fc2, "bias")]
+    )
     assert zeros(after["fc1.weight"]) == 0
     assert zeros(after["fc2.weight"]) + zeros(after["fc2.bias"]) == 85
 
@@ -159,7 +165,9 @@ def test_l1_threshold_is_a_multiple_of_the_standard_deviation_of_what_is_left(tm
     train(
         network(),
         [
-            IterativePruning("l1_threshold", amount=0.6, filter_layers=["Linear"], use_global_unstructured=False),
+            IterativePruning(
+                "l1_threshold", amount=0.6, filter_layers=["Linear"], use_global_unstructured=False
+            ),
             watch,
         ],
         tmp_path,
@@ -208,7 +216,9 @@ def test_a_class_of_our_own_by_import_path(tmp_path: Path) -> None:
 
 
 def test_random_unstructured_prunes_the_count_whatever_the_weights(tmp_path: Path) -> None:
-    after = once(tmp_path, network(), pruning_fn="random_unstructured", amount=0.5, use_global_unstructured=False)
+    after = once(
+        tmp_path, network(), pruning_fn="random_unstructured", amount=0.5, use_global_unstructured=False
+    )
     smallest = once(tmp_path, network(), amount=0.5, use_global_unstructured=False)
     assert zeros(after["fc1.weight"]) == FC1 // 2
     assert not torch.equal(after["fc1.weight"] == 0, smallest["fc1.weight"] == 0)
@@ -236,7 +246,11 @@ def test_ln_structured_removes_the_filters_of_least_norm(tmp_path: Path, norm: i
 def test_structured_pruning_of_columns_goes_on_from_those_left(tmp_path: Path) -> None:
     watch = Watch(at_start=lambda m: (m.fc2.weight == 0).all(dim=0).sum().item())
     pruning = IterativePruning(
-        "random_structured", amount=0.5, pruning_dim=1, use_global_unstructured=False, filter_layers=["Linear"]
+        "random_structured",
+        amount=0.5,
+        pruning_dim=1,
+        use_global_unstructured=False,
+        filter_layers=["Linear"],
     )
     train(network(), [pruning, watch], tmp_path, epochs=3, steps=1)
     assert watch.starts == [8, 12, 14]  # of 16 columns, half of those left each time
@@ -259,7 +273,10 @@ def test_structured_pruning_of_columns_goes_on_from_those_left(tmp_path: Path) -
         ({"amount": [0.5, 2.5], "use_global_unstructured": False}, "got 2.5"),
         ({"pruning_schedule": {"target": 0.9}}, "unknown option 'target'; known: epochs, start_epoch"),
         ({"pruning_schedule": {"prune_every": 0}}, "prune_every must be at least 1, got 0"),
-        ({"pruning_schedule": {"target_sparsity": 90}}, "target_sparsity is a fraction between 0 and 1, got 90"),
+        (
+            {"pruning_schedule": {"target_sparsity": 90}},
+            "target_sparsity is a fraction between 0 and 1, got 90",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -14,13 +14,13 @@ from training_helpers import Small, digits, same_bits, zeros
 from featherweight import load_file, load_model
 from featherweight.cli import main
 from featherweight.errors import OutputError, RecipeError, TensorError
+from featherweight.strict import build, write_mapping
 from featherweight.training import run as run_module
 from featherweight.training.evaluate import evaluate
 from featherweight.training.module import Classifier
 from featherweight.training.phases import EpochCheckpoint
 from featherweight.training.run import Run
 from featherweight.training.spec import RunSpec
-from featherweight.strict import build, write_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,11 @@ def description(**changes: Any) -> dict[str, Any]:
     """A run of 2 + 3 + 2 epochs with dropout, shifts, momentum and Adam."""
     rule = {
         "match": "fc*.weight",
-        "prune": {"sparsity": 0.8, "scope": "global", "schedule": {"kind": "cubic", "epochs": 2, "every_steps": 4}},
+        "prune": {
+            "sparsity": 0.8,
+            "scope": "global",
+            "schedule": {"kind": "cubic", "epochs": 2, "every_steps": 4},
+        },
         "quantize": {"bits": 3},
     }
     return {
@@ -234,7 +238,13 @@ class Stop:
 
 
 def stop_and_resume(
-    monkeypatch: pytest.MonkeyPatch, directory: Path, owner: Any, name: str, stop: Stop, *, after: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    directory: Path,
+    owner: Any,
+    name: str,
+    stop: Stop,
+    *,
+    after: bool = False,
 ) -> Run:
     run = start(directory)
     with monkeypatch.context() as patch:
@@ -319,9 +329,7 @@ def test_ctrl_c_is_heard_again_after_a_run_was_stopped(
     import signal
 
     before = signal.getsignal(signal.SIGINT)
-    stop_and_resume(
-        monkeypatch, tmp_path / "run", Classifier, "training_step", Stop(KeyboardInterrupt(), 3)
-    )
+    stop_and_resume(monkeypatch, tmp_path / "run", Classifier, "training_step", Stop(KeyboardInterrupt(), 3))
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -447,7 +455,7 @@ def test_a_directory_that_holds_something_is_left_alone(tmp_path: Path, whole: R
             Run.create(whole.spec, tmp_path, replace=replace)
     with pytest.raises(OutputError, match="is no directory"):
         Run.create(whole.spec, tmp_path / "notes.txt")
-    with pytest.raises(OutputError, match="--resume .* goes on with it, --force starts it anew"):
+    with pytest.raises(OutputError, match=r"--resume .* goes on with it, --force starts it anew"):
         Run.create(whole.spec, whole.directory)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -460,7 +468,9 @@ def test_a_run_is_replaced_only_once_its_successor_can_start(tmp_path: Path) -> 
     with pytest.raises(RecipeError):
         Run.create(broken, first.directory, replace=True).execute()
     assert first.file.read_bytes() == before
-    second = build(RunSpec, {k: v for k, v in description(name="second").items() if k not in PHASES[1:]}, "run")
+    second = build(
+        RunSpec, {k: v for k, v in description(name="second").items() if k not in PHASES[1:]}, "run"
+    )
     Run.create(second, first.directory, replace=True).execute()
     assert not first.file.exists()
     assert (first.directory / "second.fwt").exists()

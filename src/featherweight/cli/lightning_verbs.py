@@ -32,6 +32,7 @@ def run_lightning(verb: str, argv: list[str]) -> int:
         Interrupted: on Ctrl-C, saying how to go on.
     """
     import jsonargparse
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from featherweight.cli.training_options import log_to_stderr
 
@@ -50,7 +51,7 @@ def run_lightning(verb: str, argv: list[str]) -> int:
                 f"stopped; featherweight {verb} --ckpt_path PATH goes on from a checkpoint"
             ) from None
         raise
-    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+    except (TypeError, ValueError, RuntimeError, LookupError, MisconfigurationException) as error:
         if isinstance(error, FeatherweightError) or not _raised_by_lightning(error.__traceback__):
             raise
         raise RecipeError(" ".join(str(error).split())) from None

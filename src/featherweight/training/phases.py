@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe

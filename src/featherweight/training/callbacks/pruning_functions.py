@@ -6,7 +6,7 @@ Only their choice of mask is used: parameters are never re-parametrised, the mod
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: TC003  (the alias of Lightning's command line reads it at run time)
 from typing import Any, TypeAlias
 
 import torch
