@@ -191,7 +191,7 @@ class Run:
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
-        tensors = encode_state(network.state_dict(), self.spec.recipe)
+        tensors = encode_state(network, self.spec.recipe)
         save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
         with FileReader(self.file) as reader:
             reader.verify()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from featherweight.constraint_kernels import CHUNK, cluster_sums, spread, supports, zero_pruned
+from featherweight.constraints.kernels import CHUNK, cluster_sums, spread, supports, zero_pruned
 
 SIZES = [0, 1, 3, 4, 5, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5]
 
@@ -98,7 +98,7 @@ def test_a_forked_process_has_its_own_threads():
 import os
 import numpy as np
 import torch
-from featherweight.constraint_kernels import CHUNK, zero_pruned
+from featherweight.constraints.kernels import CHUNK, zero_pruned
 
 keep = torch.from_numpy(np.zeros(3 * CHUNK, bool))
 zero_pruned(torch.from_numpy(np.ones(3 * CHUNK, np.float32)), keep)
