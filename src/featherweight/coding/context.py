@@ -57,7 +57,7 @@ _MAX_ELEMENTS_PER_BYTE = math.ceil(8 / -math.log2(1 - MIN_PROBABILITY / 65536))
 _LARGE_MEAN = 6
 
 #: Elements that the choice of scan and lag looks at.
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 18
 
 _MOST_LIKELY_LAG = 256
 _LAGS_TRIED = 2
@@ -188,38 +188,31 @@ def _plan(shape: tuple[int, ...], counts: NDArray[np.int64]) -> _Plan:
 
 
 def _choose_scan(indices: Symbols, plan: _Plan) -> _Plan:
-    """Try other lags and the transposed matrix on a sample, and keep what takes the fewest bytes."""
-    shape = indices.shape
-    if len(shape) < 2 or shape[0] == 1 or plan.width == 1:
+    """Try other lags and the transposed matrix on the first rows, and keep what takes the fewest bytes."""
+    if indices.ndim != 2 or min(indices.shape) == 1 or max(indices.shape) > MAX_WIDTH:
         return plan
-    candidates = [plan]
-    if plan.lag == 1:
-        candidates += [replace(plan, lag=lag) for lag in _likely_lags(_matrix(indices, plan), plan)]
-    width = _natural_width(shape, transposed=True)
-    if indices.size // shape[0] <= MAX_WIDTH and width == shape[0]:
-        candidates.append(replace(plan, width=width, lag=1, inner=1, transposed=True))
-    sizes = [_sample_size(indices, candidate) for candidate in candidates]
+    sample = indices[: max(2, _SAMPLE // plan.width)]
+    candidates = [plan, *(replace(plan, lag=lag) for lag in _likely_lags(sample.reshape(-1), plan))]
+    candidates.append(replace(plan, width=indices.shape[0], transposed=True))
+    sizes = [_sample_size(sample, candidate) for candidate in candidates]
     return candidates[int(np.argmin(sizes))]
 
 
-def _sample_size(indices: Symbols, plan: _Plan) -> int:
-    """Bytes of the first rows."""
-    matrix = _matrix(indices, plan)
-    rows = max(2, _SAMPLE // plan.width)
-    return len(_encode_blocks(_levels(matrix[: rows * plan.width], plan), plan))
+def _sample_size(sample: Symbols, plan: _Plan) -> int:
+    plan = replace(plan, width=_natural_width(sample.shape, plan.transposed))
+    return len(_encode_blocks(_levels(_matrix(sample, plan), plan), plan))
 
 
 def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     """Distances at which large levels of a row go together more than at those around."""
-    rows = min(max(1, _SAMPLE // plan.width), flat.size // plan.width)
-    sample = np.abs(_levels(flat[: rows * plan.width], plan)).reshape(rows, plan.width)
+    sample = np.abs(_levels(flat, plan)).reshape(-1, plan.width)
     large = sample * sample.size > int(sample.sum())
     farthest = min(_MOST_LIKELY_LAG, plan.width // 2)
     pairs = [np.count_nonzero(large[:, lag:] & large[:, :-lag]) for lag in range(1, farthest + 1)]
     # Fewer pairs are far apart than near; both in integers, so that every machine chooses the same.
-    score = [count * plan.width // (plan.width - 1 - at) for at, count in enumerate(pairs)]
-    peaks = [at for at in range(1, len(score) - 1) if score[at - 1] < score[at] >= score[at + 1]]
-    return [at + 1 for at in sorted(peaks, key=lambda at: -score[at])[:_LAGS_TRIED]]
+    score = [int(count) * plan.width // (plan.width - 1 - at) for at, count in enumerate(pairs)]
+    excess = {at: 2 * score[at] - score[at - 2] - score[at + 2] for at in range(2, len(score) - 2)}
+    return [at + 1 for at in sorted(excess, key=lambda at: -excess[at])[:_LAGS_TRIED]]
 
 
 def _matrix(indices: Symbols, plan: _Plan) -> NDArray[Any]:

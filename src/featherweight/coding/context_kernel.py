@@ -20,6 +20,9 @@ from numba import njit
 from featherweight.coding.context_tables import (
     COUNT_BITS,
     COUNT_LIMIT,
+    LEARNING,
+    LEARNING_LIMIT,
+    LEARNING_SHIFT,
     LOG_SIZE,
     LOGARITHM,
     LOGIT_LIMIT,
@@ -56,15 +59,14 @@ _DENSITY_CONTEXTS = 32 * 32
 _SIGN_CONTEXTS = 128
 _SIZE_CONTEXTS = 64
 
-# Weight sets of the mixers: 8 integers each, 6 weights, the learning rate, one unused.
+# Weight sets of the mixers: 8 integers each: 6 weights, the learning rate, a count of uses.
 _STEPS = 16  # the first decisions on a magnitude have weights of their own
 _SETS_ZERO = 0
 _SETS_SIGN = 32
 _SETS_SIZE = 64
 _SET_COUNT = 64 + _STEPS * 33
 _FIRST_WEIGHT = 12_300  # of 65,536
-_FIRST_LEARNING = 200
-_LAST_LEARNING = 20
+_FIRST_LEARNING = 3200
 
 _RATE_MEAN = rates(5.0)
 _MEAN_LIMIT = 255
@@ -289,22 +291,22 @@ def code_block(  # noqa: PLR0915
                 # Everything learns from the outcome.
                 ea = ((bit << 16) - bit - SQUASH[np.uint64(da + LOGIT_LIMIT)]) * wa[6]
                 eb = ((bit << 16) - bit - SQUASH[np.uint64(db + LOGIT_LIMIT)]) * wb[6]
-                wa[0] += (x1 * ea + 0x80000) >> 20
-                wa[1] += (x2 * ea + 0x80000) >> 20
-                wa[2] += (x3 * ea + 0x80000) >> 20
-                wa[3] += (x4 * ea + 0x80000) >> 20
-                wa[4] += (x5 * ea + 0x80000) >> 20
-                wa[5] += (x6 * ea + 0x80000) >> 20
-                wb[0] += (x1 * eb + 0x80000) >> 20
-                wb[1] += (x2 * eb + 0x80000) >> 20
-                wb[2] += (x3 * eb + 0x80000) >> 20
-                wb[3] += (x4 * eb + 0x80000) >> 20
-                wb[4] += (x5 * eb + 0x80000) >> 20
-                wb[5] += (x6 * eb + 0x80000) >> 20
-                if wa[6] > _LAST_LEARNING:
-                    wa[6] -= ((wa[6] - _LAST_LEARNING) >> 6) + 1
-                if wb[6] > _LAST_LEARNING:
-                    wb[6] -= ((wb[6] - _LAST_LEARNING) >> 6) + 1
+                wa[0] += (x1 * ea + 0x800000) >> 24
+                wa[1] += (x2 * ea + 0x800000) >> 24
+                wa[2] += (x3 * ea + 0x800000) >> 24
+                wa[3] += (x4 * ea + 0x800000) >> 24
+                wa[4] += (x5 * ea + 0x800000) >> 24
+                wa[5] += (x6 * ea + 0x800000) >> 24
+                wb[0] += (x1 * eb + 0x800000) >> 24
+                wb[1] += (x2 * eb + 0x800000) >> 24
+                wb[2] += (x3 * eb + 0x800000) >> 24
+                wb[3] += (x4 * eb + 0x800000) >> 24
+                wb[4] += (x5 * eb + 0x800000) >> 24
+                wb[5] += (x6 * eb + 0x800000) >> 24
+                wa[6] += (LEARNING[np.uint64(wa[7] >> LEARNING_SHIFT)] - wa[6]) >> 6
+                wa[7] = min(wa[7] + 1, LEARNING_LIMIT)
+                wb[6] += (LEARNING[np.uint64(wb[7] >> LEARNING_SHIFT)] - wb[6]) >> 6
+                wb[7] = min(wb[7] + 1, LEARNING_LIMIT)
                 target = bit * _TOP
                 slots[np.uint64(s1)] = _learn(v1, target, RATE)
                 slots[np.uint64(s2)] = _learn(v2, target, RATE)

@@ -6,6 +6,7 @@ Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,12 @@ _ONE = 1 << 60
 
 #: A state that n bits went into moves by 1 / (n + _FIRST_RATE) towards the next, in units of 2⁻¹⁶.
 _FIRST_RATE = 2.5
+
+#: A mixer's learning rate after n uses falls towards ``LEARNING[n >> LEARNING_SHIFT]``, as 1 / sqrt(n).
+LEARNING_SHIFT = 8
+LEARNING_LIMIT = (1 << 20) - 1
+_LEARNING_FIRST = 320
+_LEARNING_KNEE = 1 << 13
 
 #: Entries of the logarithm table; its argument counts eighths.
 LOG_SIZE = 8192
@@ -73,7 +80,14 @@ def rates(first: float) -> NDArray[np.int32]:
     return np.array([(1 << 17) // (2 * n + twice) for n in range(COUNT_LIMIT + 1)], np.int32)
 
 
+def _learning() -> NDArray[np.int32]:
+    uses = range(0, LEARNING_LIMIT + 1, 1 << LEARNING_SHIFT)
+    scale = _LEARNING_FIRST**2 * _LEARNING_KNEE
+    return np.array([math.isqrt(scale // (n + _LEARNING_KNEE)) for n in uses], np.int32)
+
+
 SQUASH = _squash()
 STRETCH = _stretch()
 LOGARITHM = _logarithm()
 RATE = rates(_FIRST_RATE)
+LEARNING = _learning()
