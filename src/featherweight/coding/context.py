@@ -308,7 +308,9 @@ def _in_threads(work: Any, items: list[Any]) -> list[Any]:
 
 def _read_plan(cursor: Cursor, flags: int, shape: tuple[int, ...], codebook_size: int) -> _Plan:
     if flags & ~(_TRANSPOSED | _TREE):
-        raise FormatError(f"has flags {flags}, which this version does not know; upgrade Featherweight to read it")
+        raise FormatError(
+            f"has flags {flags}, which this version does not know; upgrade Featherweight to read it"
+        )
     negative, lag, inner, guess = cursor.varint(), cursor.varint(), cursor.varint(), cursor.byte()
     transposed = bool(flags & _TRANSPOSED)
     width = _natural_width(shape, transposed)

@@ -4,8 +4,8 @@ A block is a matrix of signed levels q, scanned row by row. Each level becomes b
 is it positive; is its magnitude larger than 1, than 2 and so on (or, for large magnitudes, their bits). A
 decision's probability is mixed from six adaptive states, each selected by another context, in the logistic
 domain (M. Mahoney, "Adaptive weighing of context models for lossless data compression", 2005): with logits
-x, ``p = squash(sum w x)`` and ``w += rate x (bit - p)``, and the mean of two such mixers with weights selected
-by two further contexts. A range coder (G. N. N. Martin, 1979) with carries codes the decision.
+x, ``p = squash(sum w x)`` and ``w += rate x (bit - p)``, and the mean of two such mixers with weights
+selected by two further contexts. A range coder (G. N. N. Martin, 1979) with carries codes the decision.
 
 One kernel does both directions, so that they cannot differ in what they predict.
 """
@@ -56,7 +56,7 @@ _EVEN = np.uint32(1 << (PROBABILITY_BITS + COUNT_BITS - 1))
 _NEAR_CONTEXTS = 128
 _POSITION_CONTEXTS = 64 * 16
 _DENSITY_CONTEXTS = 32 * 32
-_SIGN_CONTEXTS = 128
+_SIGN_CONTEXTS = 1024
 _SIZE_CONTEXTS = 64
 
 # Weight sets of the mixers: 8 integers each: 6 weights, the learning rate, a count of uses.
@@ -75,7 +75,7 @@ _RING = 4  # rows kept: this one, two above, and one more to make it a power of 
 
 
 @njit(cache=True, nogil=True)
-def code_block(  # noqa: PLR0915
+def code_block(
     levels: Any,
     width: int,
     lag: int,
@@ -159,9 +159,10 @@ def code_block(  # noqa: PLR0915
                 kernel = 63
             west, west2, north = here[j - 1], here[j - 2], up[j]
             back, back_east, back_west = here[j - lag], here[j - lag + 1], here[j - lag - 1]
-            back2, side = here[j - 2 * lag], here[j - inner]
+            back2 = here[j - 2 * lag]
+            over = here[j - inner] if inner > 1 else back
             near = (west != 0) + 2 * (back != 0) + 4 * (north != 0) + 8 * (west2 != 0)
-            near_all = near + 16 * (back_east != 0) + 32 * (back_west != 0) + 64 * (side != 0)
+            near_all = near + 16 * (back_east != 0) + 32 * (back_west != 0) + 64 * (over != 0)
             near_count = min(
                 6,
                 (west != 0) + (back != 0) + (west2 != 0) + (back_east != 0) + (back_west != 0) + (back2 != 0),
@@ -184,7 +185,7 @@ def code_block(  # noqa: PLR0915
                     s1 = column_at + column
                     s2 = group_at + group
                     s3 = near_at + near_all
-                    s4 = position_at + kernel * 16 + near
+                    s4 = position_at + kernel * 16 + min(3, abs(west)) + 4 * min(3, abs(over))
                     s5 = (
                         density_at
                         + _coarse(STRETCH[group_state >> STRETCH_SHIFT]) * 32
@@ -196,13 +197,17 @@ def code_block(  # noqa: PLR0915
                     node = 1
                     bit = np.int64(level > 0)
                     here3 = _side(west) + 3 * _side(back)
-                    s1 = sign_at + here3 + 9 * _side(north)
+                    s1 = sign_at + kernel * 9 + _side(west) + 3 * _side(over)
                     s2 = sign_at + _SIGN_CONTEXTS + _side(west) + 3 * _side(west2) + 9 * _side(back2)
                     s3 = sign_at + 2 * _SIGN_CONTEXTS + _side(back_east) + 3 * _side(back_west)
                     s3 += 9 * _side(north) + 27 * _side(up2[j])
-                    total = 2 * west + 2 * back + west2 + back_east + back_west + back2
-                    s4 = sign_at + 3 * _SIGN_CONTEXTS + max(0, min(40, 20 + total))
-                    s5 = sign_at + 4 * _SIGN_CONTEXTS + here3 + 9 * _side(side)
+                    s4 = (
+                        sign_at
+                        + 3 * _SIGN_CONTEXTS
+                        + kernel * 16
+                        + max(0, min(15, 8 + (((west + over) << 14) // whole_mean)))
+                    )
+                    s5 = sign_at + 4 * _SIGN_CONTEXTS + here3 + 9 * _side(over)
                     s6 = side_at + group
                     first, second = _SETS_SIGN + age, _SETS_SIGN + 16 + near_count
                 else:
@@ -226,8 +231,8 @@ def code_block(  # noqa: PLR0915
                     node += 2 + half
                     own = both + half * _SIZE_CONTEXTS
                     s1, s2 = own + c1, own + sizes + c2
-                    s3, s4 = both + 2 * sizes + c3, both + 3 * sizes + c4
-                    s5, s6 = own + 4 * sizes + c5, both + 5 * sizes + c6
+                    s3, s4 = (own if tree else both) + 2 * sizes + c3, both + 3 * sizes + c4
+                    s5, s6 = own + 4 * sizes + c5, (own if tree else both) + 5 * sizes + c6
                     if digit >= _STEPS:
                         digit = _STEPS - 1
                     first, second = _SETS_SIZE + _STEPS + digit * 32 + base, _SETS_SIZE + digit
@@ -341,7 +346,9 @@ def code_block(  # noqa: PLR0915
                     row_log = _log(row_mean)
                     group_log = _log(group_mean[group] if group_seen[group] else whole_mean)
                     column_log = _log(column_mean[column] if column_seen[column] else whole_mean)
-                    kernel_log = _log(position_mean[column % lag] if position_mean[column % lag] else whole_mean)
+                    kernel_log = _log(
+                        position_mean[column % lag] if position_mean[column % lag] else whole_mean
+                    )
                     whole_log = _log(whole_mean)
                     local = 3 * (abs(west) + abs(back) + abs(north)) + abs(west2) + abs(back_east)
                     local += abs(back_west) + abs(back2) + abs(up2[j]) + abs(up[j - 1]) + abs(up[j + 1])
@@ -353,8 +360,8 @@ def code_block(  # noqa: PLR0915
                     c2 = _level(group_log, 6, 31)
                     c3 = _level(expected, 6, 63)
                     c4 = _level(expected + LOGARITHM[min(LOG_SIZE - 1, 16 * local)], 10, 31)
-                    c5 = min(abs(west), 7) * 8 + min(abs(north), 7)
-                    c6 = _level(row_log + column_log - whole_log, 6, 63)
+                    c5 = _aligned(west, half, tree) * 8 + _aligned(over, half, tree)
+                    c6 = _level(expected + LOGARITHM[min(LOG_SIZE - 1, 64 * (abs(west) + abs(over)))], 5, 63)
                     continue
                 if tree:
                     bits = 2 * bits + bit
@@ -431,6 +438,16 @@ def _mean(mean: Any, seen: Any, size: Any, prior: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _side(level: Any) -> Any:
     return 1 + (level > 0) - (level < 0)
+
+
+@njit(cache=True, nogil=True)
+def _aligned(level: Any, half: Any, tree: bool) -> Any:
+    """How large a neighbour is, and whether it has the sign at hand: 0 to 6."""
+    size = abs(level)
+    if tree:
+        size = (size >= 16) + (size >= 32) + (size >= 64)
+    size = min(size, 3)
+    return 3 + (size if (level > 0) == (half > 0) else -size)
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,7 @@
 """The tables of the ``context`` coder, computed in integers so that every machine has the same ones.
 
-Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 1/256 and limited to ±11, where
-``p`` reaches the last steps of its 16 bits.
+Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 1/256 and limited to ±11,
+where ``p`` reaches the last steps of its 16 bits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOGIT_LIMIT = 11 * 256 - 1
 #: No coded probability is nearer to 0 or 1 than this many parts in 65,536.
 MIN_PROBABILITY = 12
 
-#: A probability state is ``p << COUNT_BITS | n``: 22 bits of probability, 10 bits of how often it was updated.
+#: A probability state is ``p << COUNT_BITS | n``: 22 bits of probability, 10 bits of its number of updates.
 PROBABILITY_BITS = 22
 COUNT_BITS = 10
 COUNT_LIMIT = (1 << COUNT_BITS) - 1
