@@ -266,11 +266,13 @@ def _decode_blocks(cursor: Cursor, numel: int, plan: _Plan) -> NDArray[np.int32]
     streams.append(cursor.take(cursor.remaining))
     levels = np.zeros(numel, np.int32)
     jobs = [(levels[start : start + size], stream) for start, stream in zip(starts, streams, strict=True)]
-    _in_threads(lambda job: _decode_block(*job, plan), jobs)
+    _in_threads(lambda job: _decode_block(job[0], job[1], plan), jobs)
     return levels
 
 
 def _decode_block(levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan) -> None:
+    if stream[:4].tobytes() == b"\xff" * 4:
+        raise FormatError("has a block that begins outside of the range coder's interval")
     stream = np.array(stream)  # the kernel is compiled for arrays that can be written to
     at, offset, span = _run(levels, stream, plan, decoding=True)
     if at == INVALID_LEVEL:

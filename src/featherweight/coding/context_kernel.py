@@ -17,6 +17,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from featherweight.coding.context_steps import (
+    aligned,
+    carry,
+    coarse,
+    learn,
+    log_mean,
+    move_mean,
+    quantise,
+    side,
+)
 from featherweight.coding.context_tables import (
     COUNT_BITS,
     COUNT_LIMIT,
@@ -31,7 +41,6 @@ from featherweight.coding.context_tables import (
     SQUASH,
     STRETCH,
     STRETCH_SHIFT,
-    rates,
 )
 
 #: What the kernel returns instead of a position.
@@ -68,7 +77,6 @@ _SET_COUNT = 64 + _STEPS * 33
 _FIRST_WEIGHT = 12_300  # of 65,536
 _FIRST_LEARNING = 3200
 
-_RATE_MEAN = rates(5.0)
 _MEAN_LIMIT = 255
 
 _RING = 4  # rows kept: this one, two above, and one more to make it a power of two
@@ -131,7 +139,8 @@ def code_block(
     group_mean = np.zeros(width // groups + 1, np.int64)
     group_seen = np.zeros(width // groups + 1, np.int32)
     position_mean = np.zeros(lag, np.int64)
-    whole_mean, whole_seen = np.int64(1 << 12), 0
+    whole_mean: Any = np.int64(1 << 12)
+    whole_seen = 0
 
     pad = 2 * lag + 2
     ring = np.zeros((_RING, width + 2 * pad), np.int32)
@@ -143,6 +152,9 @@ def code_block(
             low = low << 8 | (np.int64(stream[at]) if at < stream.size else 0)
             at += 1
 
+    bit: Any = np.int64(0)
+    level: Any = np.int32(0)
+    magnitude: Any = 0
     row, start = 0, 0
     while start < n:
         here, up, up2 = ring[row & 3], ring[(row - 1) & 3], ring[(row - 2) & 3]
@@ -171,7 +183,8 @@ def code_block(
             if decoding:
                 level = np.int32(0)
             stage, node, magnitude, limit, half = _ZERO, 0, 0, 0, 0
-            bits, left, step, base = 1, 0, 0, 0
+            bits: Any = 1
+            left, step, base = 0, 0, 0
             c1, c2, c3, c4, c5, c6 = 0, 0, 0, 0, 0, 0
             first = second = 0
             while True:
@@ -188,26 +201,26 @@ def code_block(
                     s4 = position_at + kernel * 16 + min(3, abs(west)) + 4 * min(3, abs(over))
                     s5 = (
                         density_at
-                        + _coarse(STRETCH[group_state >> STRETCH_SHIFT]) * 32
-                        + _coarse(STRETCH[row_state >> STRETCH_SHIFT])
+                        + coarse(STRETCH[group_state >> STRETCH_SHIFT]) * 32
+                        + coarse(STRETCH[row_state >> STRETCH_SHIFT])
                     )
                     s6 = row_at
                     first, second = _SETS_ZERO + age, _SETS_ZERO + 16 + near_count
                 elif stage == _SIGN:
                     node = 1
                     bit = np.int64(level > 0)
-                    here3 = _side(west) + 3 * _side(back)
-                    s1 = sign_at + kernel * 9 + _side(west) + 3 * _side(over)
-                    s2 = sign_at + _SIGN_CONTEXTS + _side(west) + 3 * _side(west2) + 9 * _side(back2)
-                    s3 = sign_at + 2 * _SIGN_CONTEXTS + _side(back_east) + 3 * _side(back_west)
-                    s3 += 9 * _side(north) + 27 * _side(up2[j])
+                    here3 = side(west) + 3 * side(back)
+                    s1 = sign_at + kernel * 9 + side(west) + 3 * side(over)
+                    s2 = sign_at + _SIGN_CONTEXTS + side(west) + 3 * side(west2) + 9 * side(back2)
+                    s3 = sign_at + 2 * _SIGN_CONTEXTS + side(back_east) + 3 * side(back_west)
+                    s3 += 9 * side(north) + 27 * side(up2[j])
                     s4 = (
                         sign_at
                         + 3 * _SIGN_CONTEXTS
                         + kernel * 16
                         + max(0, min(15, 8 + (((west + over) << 14) // whole_mean)))
                     )
-                    s5 = sign_at + 4 * _SIGN_CONTEXTS + here3 + 9 * _side(over)
+                    s5 = sign_at + 4 * _SIGN_CONTEXTS + here3 + 9 * side(over)
                     s6 = side_at + group
                     first, second = _SETS_SIGN + age, _SETS_SIGN + 16 + near_count
                 else:
@@ -283,7 +296,7 @@ def code_block(
                         low += bound
                         span -= bound
                         if low >> 32:
-                            _carry(stream, at)
+                            carry(stream, at)
                             low &= 0xFFFFFFFF
                     while span < 1 << 24:
                         if at >= stream.size:
@@ -313,13 +326,13 @@ def code_block(
                 wb[6] += (LEARNING[np.uint64(wb[7] >> LEARNING_SHIFT)] - wb[6]) >> 6
                 wb[7] = min(wb[7] + 1, LEARNING_LIMIT)
                 target = bit * _TOP
-                slots[np.uint64(s1)] = _learn(v1, target, RATE)
-                slots[np.uint64(s2)] = _learn(v2, target, RATE)
-                slots[np.uint64(s3)] = _learn(v3, target, RATE)
-                slots[np.uint64(s4)] = _learn(v4, target, RATE)
-                slots[np.uint64(s5)] = _learn(v5, target, RATE)
-                slots[np.uint64(s6)] = _learn(v6, target, RATE)
-                order0[node] = _learn(order, target, RATE)
+                slots[np.uint64(s1)] = learn(v1, target, RATE)
+                slots[np.uint64(s2)] = learn(v2, target, RATE)
+                slots[np.uint64(s3)] = learn(v3, target, RATE)
+                slots[np.uint64(s4)] = learn(v4, target, RATE)
+                slots[np.uint64(s5)] = learn(v5, target, RATE)
+                slots[np.uint64(s6)] = learn(v6, target, RATE)
+                order0[node] = learn(order, target, RATE)
 
                 # What to ask next.
                 if stage == _ZERO:
@@ -328,7 +341,7 @@ def code_block(
                     if below and above:
                         stage = _SIGN
                         continue
-                    bit = np.int64(below == 0)
+                    bit = 1 if below == 0 else 0
                 if stage != _SIZE:
                     stage = _SIZE
                     half = _HALF if bit else 0
@@ -343,25 +356,27 @@ def code_block(
                         left = 0
                         while (limit - 1) >> left:
                             left += 1
-                    row_log = _log(row_mean)
-                    group_log = _log(group_mean[group] if group_seen[group] else whole_mean)
-                    column_log = _log(column_mean[column] if column_seen[column] else whole_mean)
-                    kernel_log = _log(
+                    row_log = log_mean(row_mean)
+                    group_log = log_mean(group_mean[group] if group_seen[group] else whole_mean)
+                    column_log = log_mean(column_mean[column] if column_seen[column] else whole_mean)
+                    kernel_log = log_mean(
                         position_mean[column % lag] if position_mean[column % lag] else whole_mean
                     )
-                    whole_log = _log(whole_mean)
+                    whole_log = log_mean(whole_mean)
                     local = 3 * (abs(west) + abs(back) + abs(north)) + abs(west2) + abs(back_east)
                     local += abs(back_west) + abs(back2) + abs(up2[j]) + abs(up[j - 1]) + abs(up[j + 1])
                     expected = row_log + (
                         group_log + kernel_log - 2 * whole_log if lag > 1 else column_log - whole_log
                     )
-                    base = _level(expected, 12, 31)
-                    c1 = _level(row_log, 6, 31)
-                    c2 = _level(group_log, 6, 31)
-                    c3 = _level(expected, 6, 63)
-                    c4 = _level(expected + LOGARITHM[min(LOG_SIZE - 1, 16 * local)], 10, 31)
-                    c5 = _aligned(west, half, tree) * 8 + _aligned(over, half, tree)
-                    c6 = _level(expected + LOGARITHM[min(LOG_SIZE - 1, 64 * (abs(west) + abs(over)))], 5, 63)
+                    base = quantise(expected, 12, 31)
+                    c1 = quantise(row_log, 6, 31)
+                    c2 = quantise(group_log, 6, 31)
+                    c3 = quantise(expected, 6, 63)
+                    c4 = quantise(expected + LOGARITHM[min(LOG_SIZE - 1, 16 * local)], 10, 31)
+                    c5 = aligned(west, half, tree) * 8 + aligned(over, half, tree)
+                    c6 = quantise(
+                        expected + LOGARITHM[min(LOG_SIZE - 1, 64 * (abs(west) + abs(over)))], 5, 63
+                    )
                     continue
                 if tree:
                     bits = 2 * bits + bit
@@ -401,76 +416,18 @@ def code_block(
                 levels[start + column] = level
             if level != 0:
                 size = np.int64(min(abs(level), 127)) << 12
-                column_mean[column] = _mean(column_mean[column], column_seen[column], size, whole_mean)
+                column_mean[column] = move_mean(column_mean[column], column_seen[column], size, whole_mean)
                 column_seen[column] = min(column_seen[column] + 1, _MEAN_LIMIT)
-                group_mean[group] = _mean(group_mean[group], group_seen[group], size, whole_mean)
+                group_mean[group] = move_mean(group_mean[group], group_seen[group], size, whole_mean)
                 group_seen[group] = min(group_seen[group] + 1, _MEAN_LIMIT)
                 place = column % lag
                 if position_mean[place] == 0:
                     position_mean[place] = whole_mean
                 position_mean[place] += (size - position_mean[place]) >> 8
-                row_mean = _mean(row_mean, row_seen, size, row_mean)
+                row_mean = move_mean(row_mean, row_seen, size, row_mean)
                 row_seen = min(row_seen + 1, _MEAN_LIMIT)
                 whole_mean += (size - whole_mean) * np.int64(RATE[whole_seen]) >> 16
                 whole_seen = min(whole_seen + 1, COUNT_LIMIT)
         start += width
         row += 1
     return at, low, span
-
-
-@njit(cache=True, nogil=True)
-def _learn(state: Any, target: Any, rate: Any) -> Any:
-    """Move a state towards 0 or to its top."""
-    count = np.int64(state) & COUNT_LIMIT
-    p = np.int64(state) >> COUNT_BITS
-    p += ((target - p) * np.int64(rate[np.uint64(count)]) + 0x8000) >> 16
-    p = max(p, np.int64(1))  # a state of 0 means one that was never used
-    return np.uint32(p << COUNT_BITS | min(count + 1, COUNT_LIMIT))
-
-
-@njit(cache=True, nogil=True)
-def _mean(mean: Any, seen: Any, size: Any, prior: Any) -> Any:
-    if seen == 0:
-        mean = prior
-    return mean + ((size - mean) * np.int64(_RATE_MEAN[seen]) >> 16)
-
-
-@njit(cache=True, nogil=True)
-def _side(level: Any) -> Any:
-    return 1 + (level > 0) - (level < 0)
-
-
-@njit(cache=True, nogil=True)
-def _aligned(level: Any, half: Any, tree: bool) -> Any:
-    """How large a neighbour is, and whether it has the sign at hand: 0 to 6."""
-    size = abs(level)
-    if tree:
-        size = (size >= 16) + (size >= 32) + (size >= 64)
-    size = min(size, 3)
-    return 3 + (size if (level > 0) == (half > 0) else -size)
-
-
-@njit(cache=True, nogil=True)
-def _coarse(logit: Any) -> Any:
-    """A logit in 17 steps of 3/4."""
-    return min(max((logit + 8 * 192 + 96) // 192, 0), 16)
-
-
-@njit(cache=True, nogil=True)
-def _log(mean: Any) -> Any:
-    """16 log2 of eight times a mean with 12 fraction bits."""
-    return np.int64(LOGARITHM[min(LOG_SIZE - 1, mean >> 6)])
-
-
-@njit(cache=True, nogil=True)
-def _level(logarithm: Any, step: int, most: int) -> Any:
-    return min(max(logarithm // step, 0), most)
-
-
-@njit(cache=True, nogil=True)
-def _carry(stream: Any, at: Any) -> None:
-    at -= 1
-    while stream[at] == 255:
-        stream[at] = 0
-        at -= 1
-    stream[at] += 1
