@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featherweight.coding.context import ContextCoder
 from featherweight.coding.fixed import FixedWidth
 from featherweight.coding.huffman import Huffman
 from featherweight.coding.layout import Coder, LayoutCoder
@@ -10,6 +11,7 @@ from featherweight.errors import FeatherweightError, FormatError
 _ALL: tuple[Coder, ...] = (
     LayoutCoder("fixed", 16, FixedWidth()),
     LayoutCoder("huffman", 17, Huffman()),
+    ContextCoder(),
 )
 
 #: Coders of index arrays by name.
