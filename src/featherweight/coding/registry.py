@@ -5,11 +5,13 @@ from __future__ import annotations
 from featherweight.coding.fixed import FixedWidth
 from featherweight.coding.huffman import Huffman
 from featherweight.coding.layout import Coder, LayoutCoder
+from featherweight.coding.rans import Rans
 from featherweight.errors import FeatherweightError, FormatError
 
 _ALL: tuple[Coder, ...] = (
     LayoutCoder("fixed", 16, FixedWidth()),
     LayoutCoder("huffman", 17, Huffman()),
+    LayoutCoder("rans", 18, Rans(), sparse_slack=0.01),
 )
 
 #: Coders of index arrays by name.
