@@ -37,7 +37,8 @@ def save_file(
         tensors: what :func:`featherweight.compress` returns, a state dict, or both mixed. Names that
             stand for the same object or the same memory are stored once and tied again when loaded.
         path: where to write.
-        coder: for quantized tensors that name no coder of their own.
+        coder: for quantized tensors that name no coder of their own; ``"auto"`` takes for each the one that
+            makes it smallest.
         metadata: texts to keep with them.
         overwrite: replace a file that is there.
 

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding import (
+    AUTO,
     CODERS,
     UnknownCoderError,
     coder_by_id,
     coder_by_name,
+    encode_indices,
     entropy_bits,
     histogram,
 )
@@ -136,11 +138,25 @@ def test_index_outside_the_codebook_is_refused_when_encoding(name):
 def test_registry():
     assert coder_by_name("fixed").id == 16
     assert coder_by_id(17).name == "huffman"
-    with pytest.raises(UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman, rans"):
+    with pytest.raises(UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman, rans, auto"):
         coder_by_name("zip")
     assert issubclass(UnknownCoderError, FeatherweightError)
     with pytest.raises(FormatError, match="upgrade"):
         coder_by_id(99)
+
+
+@settings(deadline=None, max_examples=30)
+@given(case=index_arrays())
+def test_auto_is_the_smallest(case):
+    coder, payload = encode_indices(*case, AUTO)
+    assert len(payload) == min(len(each.encode(*case)) for each in CODERS.values())
+    assert np.array_equal(coder.decode(as_array(payload), case[0].shape, case[1]), case[0])
+    assert encode_indices(*case, "fixed")[0].name == "fixed"
+
+
+def test_auto_is_no_coder():
+    with pytest.raises(UnknownCoderError, match="encode_indices"):
+        coder_by_name(AUTO)
 
 
 def payload_of(*parts):

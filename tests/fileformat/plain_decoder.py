@@ -203,6 +203,15 @@ def index_array(source, numel, k, coder):
     return indices
 
 
+def planes(source, size, width):
+    count = size // width
+    rows = [rans_stream(source, count, 256) if source.u8() else source.take(count) for _ in range(width)]
+    if width == 1:
+        return bytes(rows[0])
+    words = (int.from_bytes(bytes(word), "big") for word in zip(*rows, strict=True))
+    return b"".join((w >> 1 | (w & 1) << (8 * width - 1)).to_bytes(width, "little") for w in words)
+
+
 def codebook_values(data, storage):
     if storage == "bfloat16":
         data = b"".join(b"\0\0" + data[i : i + 2] for i in range(0, len(data), 2))
@@ -219,6 +228,8 @@ def tensor_bytes(source, dtype, numel, coder):
     if coder == 1:
         mask = index_array(Bytes(source.text()), numel, 2, 17)
         return b"".join(source.take(size) if kept else bytes(size) for kept in mask)
+    if coder == 2:
+        return planes(source, numel * size, min(size, 8))
     k, storage = source.varint(), source.u8()
     values = codebook_values(source.take(k * SIZES[storage]), DTYPES[storage])
     if DTYPES[dtype] == "bfloat16":

@@ -137,7 +137,7 @@ CRC_OF_NOTHING = bytes(4)
     ("record", "reason"),
     [
         (b"\x11\0\0\0" + CRC_OF_NOTHING, "dtype 17.*upgrade"),
-        (b"\x01\x01\x00\x02\0" + CRC_OF_NOTHING, "raw coder 2.*upgrade"),
+        (b"\x01\x01\x00\x03\0" + CRC_OF_NOTHING, "raw coder 3.*upgrade"),
         (b"\x01\x01\x00\x63\0" + CRC_OF_NOTHING, "coder 99.*upgrade"),
         (b"\x01\x21" + b"\x01" * 33 + b"\0\0" + CRC_OF_NOTHING, "33 dimensions"),
         (b"\x01" + b"\xff" * 8 + b"\x7f", "dimensions"),

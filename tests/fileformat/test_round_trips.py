@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import as_bytes, raw, small_tensors
 
-from featherweight.coding import CODERS, UnknownCoderError
+from featherweight.coding import CODER_CHOICES, UnknownCoderError
 from featherweight.errors import TensorError
 from featherweight.fileformat import FileReader, TensorInfo, write_file
 from featherweight.tensors import ITEM_SIZES, Alias, QuantizedTensor, RawTensor
@@ -40,7 +40,7 @@ def test_small_file_round_trips_and_follows_the_specification(tmp_path):
     assert read_back["fc2.weight"].coder == "fixed"
 
 
-@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("coder", CODER_CHOICES)
 def test_specification_with_four_bit_streams(tmp_path, coder):
     generator = np.random.default_rng(3)
     indices = np.minimum(generator.geometric(0.3, 66_001) - 1, 40).astype(np.uint16)
@@ -48,6 +48,32 @@ def test_specification_with_four_bit_streams(tmp_path, coder):
     path = tmp_path / "large.fwt"
     write_file(path, {"w": QuantizedTensor(indices, codebook)}, coder=coder)
     assert plain_decoder.decode(path.read_bytes())[1]["w"][2] == codebook[indices].tobytes()
+
+
+def test_specification_with_two_blocks(tmp_path):
+    indices = (np.random.default_rng(0).random((1 << 20) + 700) < 0.3).astype(np.uint8)
+    path = tmp_path / "blocks.fwt"
+    write_file(path, {"w": QuantizedTensor(indices, np.array([1, 2], np.float16))}, coder="rans")
+    decoded = plain_decoder.decode(path.read_bytes())[1]["w"][2]
+    assert np.array_equal(np.frombuffer(decoded, np.float16) - 1, indices)
+
+
+def test_auto_records_the_coder_of_each_tensor(tmp_path):
+    generator = np.random.default_rng(0)
+    codebook = np.arange(16, dtype=np.float32)
+    tensors = {
+        "even": QuantizedTensor(generator.integers(0, 16, 9000).astype(np.uint8), codebook),
+        "skewed": QuantizedTensor((generator.random(9000) < 0.9).astype(np.uint8), codebook),
+        "named": QuantizedTensor(generator.integers(0, 16, 9000).astype(np.uint8), codebook, coder="huffman"),
+    }
+    path = tmp_path / "auto.fwt"
+    write_and_read(path, tensors, coder="auto")
+    with FileReader(path) as reader:
+        assert [reader.info(name).coder for name in ("even", "skewed", "named")] == [
+            "fixed",
+            "rans",
+            "huffman",
+        ]
 
 
 @st.composite
@@ -71,7 +97,7 @@ def quantized_tensors(draw):
     shape = draw(st.sampled_from([(), (0, 3), (7,), (4, 5)]))
     index = st.integers(0, len(values) - 1)
     indices = draw(st.lists(index, min_size=math.prod(shape), max_size=math.prod(shape)))
-    coder = draw(st.sampled_from([None, *CODERS]))
+    coder = draw(st.sampled_from([None, *CODER_CHOICES]))
     return QuantizedTensor(np.array(indices, np.uint8).reshape(shape), codebook, dtype, coder)
 
 

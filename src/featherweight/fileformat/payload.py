@@ -9,7 +9,7 @@ import numpy as np
 from featherweight.coding import (
     Cursor,
     coder_by_id,
-    coder_by_name,
+    encode_indices,
     encode_raw,
     encode_varint,
     raw_coder_by_id,
@@ -49,7 +49,7 @@ def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
 
     Args:
         tensor: raw or quantized; a quantized one's own coder goes before ``coder``.
-        coder: name of the coder for index arrays.
+        coder: name of the coder for index arrays, or ``"auto"``.
 
     Returns:
         The coder's id and the payload.
@@ -59,8 +59,7 @@ def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
             raise TensorError("is of dtype bool but has bytes other than 0 and 1")
         raw_coder, payload = encode_raw(np.ascontiguousarray(tensor.data), ITEM_SIZES[tensor.dtype])
         return raw_coder.id, payload
-    index_coder = coder_by_name(tensor.coder or coder)
-    indices = index_coder.encode(tensor.indices, tensor.codebook.size)
+    index_coder, indices = encode_indices(tensor.indices, tensor.codebook.size, tensor.coder or coder)
     return index_coder.id, _encode_codebook(tensor.codebook, tensor.dtype) + indices
 
 
