@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types unit bench setup clean
+BENCH := benchmarks/results
+
+.PHONY: demo test lint types unit setup clean bench bench-coders bench-constraints bench-epoch
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -27,6 +29,17 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest
+
+bench: bench-coders bench-constraints bench-epoch  ## side by side with peers; tables and JSON
+
+bench-coders: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json
+
+bench-constraints: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/constraints.py --json $(BENCH)/constraints.json
+
+bench-epoch: setup  ## needs MNIST: FEATHERWEIGHT_DATA, or it is downloaded to ./data
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/epoch.py --json $(BENCH)/epoch.json
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

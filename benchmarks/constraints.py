@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from common import alternate, median_ratio, parser, write_json
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
 import featherweight as fw
+from common import alternate, median_ratio, parser, write_json
 from featherweight.models import LeNet5
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import median_ratio, parser, write_json
 from torch.nn.functional import cross_entropy
 
+from common import median_ratio, parser, write_json
 from featherweight.cli.training_options import silence_lightning
 from featherweight.data import MNIST
 from featherweight.models import LeNet300

@@ -65,7 +65,7 @@ def draw_sizes(axes: Axes, sizes: dict[str, int]) -> None:
     axes.set_xscale("log")
     axes.set_xlim(min(sizes.values()) / 4, dense * 12)
     axes.set_yticks(rows, list(sizes))
-    axes.set_title("What each step leaves", loc="left", color=INK)
+    axes.set_title("What each step leaves (log scale)", loc="left", color=INK)
     axes.tick_params(length=0)
     axes.xaxis.set_visible(False)
     for side in axes.spines.values():
@@ -79,9 +79,11 @@ def draw_weights(axes: Axes, run: Path) -> None:
     before, after = dense[name].numpy().reshape(-1), shared[name].numpy().reshape(-1)
     values, counts = np.unique(after[after != 0], return_counts=True)
     limit = 1.15 * np.abs(values).max()
-    axes.hist(before, bins=120, range=(-limit, limit), color="#d5dae0", label=f"dense: {before.size:,} weights")
+    dense_label = f"dense: {before.size:,} weights"
+    axes.hist(before, bins=120, range=(-limit, limit), color="#d5dae0", label=dense_label)
     axes.vlines(values, 1, counts, color=ACCENT, linewidth=3)
-    axes.plot(values, counts, "o", color=ACCENT, label=f"shared: {counts.sum():,} weights, {len(values)} values")
+    shared_label = f"shared: {counts.sum():,} weights, {len(values)} values"
+    axes.plot(values, counts, "o", color=ACCENT, label=shared_label)
     axes.set_yscale("log")
     axes.set_ylim(1, before.size)
     axes.set_xlim(-limit, limit)

@@ -17,7 +17,7 @@ FLOORS = [
     {"coding"},
     {"fileformat"},
     {"numpy"},
-    {"strict", "pruning", "quantization", "constraint_kernels"},
+    {"strict", "pruning", "quantization"},
     {"constraints"},
     {"recipe"},
     {"compression", "files", "models", "data"},

@@ -70,7 +70,8 @@ def write_mapping(data: dict[str, Any], path: str | Path) -> None:
     if path.suffix == ".json":
         text = json.dumps(data, indent=2) + "\n"
     else:
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        # In ASCII: PyYAML does not read back every line break of Unicode that it writes.
+        text = yaml.safe_dump(data, sort_keys=False)
     path.write_text(text, encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherweight.cli.console import messages, say
-from featherweight.cli.run import clear_run, execute, report
+from featherweight.cli.run import execute, report
 from featherweight.cli.training_options import add_quiet
 
 if TYPE_CHECKING:
@@ -32,8 +32,5 @@ def run(args: argparse.Namespace) -> None:
 
     with as_file(files("featherweight") / "recipes" / "demo.yaml") as path:
         spec = RunSpec.load(path)
-    directory = Path(args.output)
-    if args.force:
-        clear_run(directory)
-    job = Run.create(spec, directory)
+    job = Run.create(spec, Path(args.output), replace=args.force)
     report(job, execute(job, quiet=args.quiet))

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 
-#: What a shell reports of a program that Ctrl-C stopped: 128 + SIGINT.
-INTERRUPTED = 130
-
 _PROGRAM = "featherweight"
 
 
@@ -36,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments after the program's name; those of this process unless given.
 
     Returns:
-        The exit code: 0 done, 1 a bad input or a failed verification, 2 wrong usage, 130 interrupted.
+        The exit code: 0 done, 1 a bad input, a failed verification or Ctrl-C, 2 wrong usage.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _replace_unprintable()
@@ -48,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(error, WRONG_USAGE, f"{_PROGRAM} {arguments[0]}")
     except (KeyboardInterrupt, Interrupted) as stop:
-        return _fail(str(stop) or "interrupted", INTERRUPTED)
+        return _fail(str(stop) or "interrupted", FAILED, kind="")
     except FeatherweightError as error:
         return _fail(error, FAILED)
     except BrokenPipeError:
@@ -109,10 +106,9 @@ def _unknown_verb(verb: str) -> str:
     return f"{_PROGRAM}: error: unknown verb {verb!r}; {hint}\n"
 
 
-def _fail(error: object, code: int, program: str = _PROGRAM) -> int:
+def _fail(error: object, code: int, program: str = _PROGRAM, kind: str = "error: ") -> int:
     # One line, whatever a name in a file or another library's message may hold.
     line = printable(" ".join(str(error).splitlines()))
-    kind = "" if code == INTERRUPTED else "error: "
     sys.stderr.write(f"{program}: {kind}{line}\n")
     return code
 

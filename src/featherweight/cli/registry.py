@@ -107,6 +107,11 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             "featherweight decompress model.fwt -o model.safetensors",
         ),
         Verb(
+            "convert",
+            "turn a checkpoint, .fwt or .net file into another, bit for bit",
+            "featherweight convert compressed_SqueezeNet.net squeezenet.fwt",
+        ),
+        Verb(
             "inspect",
             "show what a .fwt file holds and what each layer costs",
             "featherweight inspect model.fwt",

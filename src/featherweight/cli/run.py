@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from featherweight.cli.arguments import UsageError
 from featherweight.cli.console import messages, output, say
 from featherweight.cli.training_options import (
     add_data_root,
@@ -53,18 +53,9 @@ def _job(args: argparse.Namespace) -> Run:
             )
         return job
     if args.recipe is None:
-        raise RecipeError("nothing to run; give a run file, or --resume DIR")
+        raise UsageError("nothing to run; give a run file, or --resume DIR")
     spec = RunSpec.load(args.recipe)
-    directory = Path(args.output or Path("runs") / spec.name)
-    if args.force:
-        clear_run(directory)
-    return Run.create(spec, directory)
-
-
-def clear_run(directory: Path) -> None:
-    """Remove a directory that holds a run; anything else is left for ``create`` to refuse."""
-    if (directory / "run.yaml").is_file():
-        shutil.rmtree(directory)
+    return Run.create(spec, Path(args.output or Path("runs") / spec.name), replace=args.force)
 
 
 def execute(job: Run, *, quiet: bool) -> Result:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import math
 import random
+import signal
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 
-from featherweight.errors import RecipeError, TensorError
+from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
@@ -49,9 +52,7 @@ class PhaseClassifier(Classifier):
 
     def configure_optimizers(self) -> Any:
         """The phase's optimizer; a cosine falls to 0 step by step."""
-        optimizer = (self._phase.optimizer or self._spec.optimizer).create(
-            self.network.parameters(), lr=self._phase.lr
-        )
+        optimizer = make_optimizer(self._spec, self._phase, self.network)
         if self._phase.lr_schedule == "constant":
             return optimizer
         steps = max(1, int(self.trainer.estimated_stepping_batches))
@@ -115,7 +116,16 @@ class EpochCheckpoint(Checkpoint):
                     f"{name}: the weights are not finite after epoch {trainer.current_epoch + 1}; "
                     f"training has diverged, lower its learning rate"
                 )
-        trainer.save_checkpoint(self.path)
+        # Lightning writes to the system's temporary folder and moves the file from there, which between
+        # two disks is a copy: one that is cut short must not take the place of the last checkpoint.
+        part = self.path.with_suffix(".part")
+        try:
+            trainer.save_checkpoint(part)
+            part.replace(self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the generators that dropout and the like draw from."""
@@ -171,8 +181,39 @@ def train_phase(
     _layout(network.cpu(), torch.contiguous_format)
 
 
+def make_optimizer(spec: RunSpec, phase: Phase, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of one phase.
+
+    Raises:
+        RecipeError: where its class cannot be imported, is none, or does not take its arguments.
+    """
+    chosen = phase.optimizer or spec.optimizer
+    optimizer = chosen.create(network.parameters(), lr=phase.lr)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise RecipeError(f"optimizer: {chosen.class_path} makes no torch.optim.Optimizer")
+    return optimizer
+
+
+def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
+    """Find out before the first phase that an optimizer or the trainer of a later one cannot be made.
+
+    Raises:
+        RecipeError: saying which and why.
+    """
+    for phase in spec.phases().values():
+        make_optimizer(spec, phase, network)
+        make_trainer(spec, phase, [])
+
+
 def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it."""
+    """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it.
+
+    Raises:
+        RecipeError: where an argument of ``spec.trainer`` is wrong.
+    """
+    for taken in ("max_epochs", "callbacks"):
+        if taken in spec.trainer:
+            raise RecipeError(f"trainer: {taken} is given by the phases; leave it out")
     options = {
         "max_epochs": phase.epochs,
         "callbacks": callbacks,
@@ -186,8 +227,9 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
         "devices": 1,
     }
     try:
-        return lightning.Trainer(**{**options, **spec.trainer})
-    except (TypeError, ValueError) as error:
+        with _quiet_lightning():
+            return lightning.Trainer(**{**options, **spec.trainer})
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise RecipeError(f"trainer: {error}") from None
 
 
@@ -213,10 +255,17 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keyboard_interrupt(trainer: lightning.Trainer) -> Iterator[None]:
-    """Lightning turns Ctrl-C into an exit of the process; make it a KeyboardInterrupt again."""
+    """Lightning turns Ctrl-C into an exit of the process; make it a KeyboardInterrupt again.
+
+    It also leaves the process deaf to any further Ctrl-C; a notebook, say, goes on to hear them.
+    """
+    handler = signal.getsignal(signal.SIGINT)
     try:
         yield
     except SystemExit:
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)

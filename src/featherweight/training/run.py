@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shlex
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, save_file
 from featherweight.interop.safetensors import write_safetensors
 from featherweight.training.evaluate import evaluate
-from featherweight.training.phases import seed_all, train_phase
+from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -84,21 +85,28 @@ class Run:
     def __init__(self, spec: RunSpec, directory: Path) -> None:
         self.spec = spec
         self.directory = directory
+        self._new = False
 
     @classmethod
-    def create(cls, spec: RunSpec, directory: Path) -> Run:
-        """Start a run in a directory that is new or empty.
+    def create(cls, spec: RunSpec, directory: Path, *, replace: bool = False) -> Run:
+        """A run in a directory that is new or empty.
+
+        Nothing is written before ``execute`` has found that the parts of the run fit together.
+
+        Args:
+            spec: what to do.
+            directory: where.
+            replace: start anew where the directory holds a run.
 
         Raises:
-            OutputError: where the directory holds something.
+            OutputError: where the directory holds something else.
         """
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise OutputError(
-                f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
-        spec.save(directory / "run.yaml")
-        return cls(spec, directory)
+        taken = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+        if taken and not (replace and (directory / "run.yaml").is_file()):
+            raise OutputError(_taken(directory))
+        run = cls(spec, directory)
+        run._new = True
+        return run
 
     @classmethod
     def resume(cls, directory: Path) -> Run:
@@ -108,7 +116,10 @@ class Run:
             RecipeError: where the directory holds no run.
         """
         if not (directory / "run.yaml").is_file():
-            raise RecipeError(f"{directory}: holds no run to resume (run.yaml is missing)")
+            raise RecipeError(
+                f"{directory}: holds no run to resume (run.yaml is missing); "
+                f"give the directory of a run, or start one with featherweight run FILE"
+            )
         return cls(RunSpec.load(directory / "run.yaml"), directory)
 
     @property
@@ -120,21 +131,37 @@ class Run:
         """Go through what is left of the run.
 
         Raises:
+            FeatherweightError: where the parts of the run do not fit together, training diverged or a
+                file cannot be written.
             KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
         """
         if self.spec.threads is not None:
             torch.set_num_threads(self.spec.threads)
         images = self._images()
         network = self._network()
-        # A rule that fits nothing must not be found out after hours of training.
+        # What does not fit must not be found out after hours of training.
         self.spec.recipe.assign(network.state_dict())
-        images.train_batches()
+        check_phases(self.spec, network)
+        _check_shapes(network, images)
+        self._begin()
         for name in self.spec.phases():
             self._phase(name, network, images, console)
         self._encode(network)
         result = self._test(images)
         _write_json(self.directory / "result.json", asdict(result))
         return result
+
+    def _begin(self) -> None:
+        """Make the directory of a new run."""
+        if not self._new:
+            return
+        if (self.directory / "run.yaml").is_file():
+            shutil.rmtree(self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        part = self.directory / "run.part.yaml"
+        self.spec.save(part)
+        part.replace(self.directory / "run.yaml")
+        self._new = False
 
     def _images(self) -> ImageData:
         images: ImageData = self.spec.data.create()
@@ -164,7 +191,7 @@ class Run:
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
-        tensors = encode_state(network.state_dict(), self.spec.recipe)
+        tensors = encode_state(network, self.spec.recipe)
         save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
         with FileReader(self.file) as reader:
             reader.verify()
@@ -209,6 +236,34 @@ class Run:
         spent = self._seconds()
         spent[phase] = spent.get(phase, 0.0) + seconds
         _write_json(self.directory / "state.json", {"seconds": spent})
+
+
+def _taken(directory: Path) -> str:
+    if not directory.is_dir():
+        return f"{directory}: exists and is no directory; choose another"
+    if not (directory / "run.yaml").is_file():
+        return f"{directory}: exists and is not empty; choose another directory"
+    return f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
+
+
+@torch.no_grad()
+def _check_shapes(network: torch.nn.Module, images: ImageData) -> None:
+    """Make sure that the network takes the data set's images and tells its classes apart."""
+    inputs, _ = next(iter(images.train_batches()))
+    training = network.training
+    try:
+        logits = network.eval()(inputs[:1])
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        shape = tuple(inputs.shape[1:])
+        raise RecipeError(
+            f"model: {type(network).__name__} does not take images {shape} of {images.name}: {error}"
+        ) from None
+    network.train(training)
+    if tuple(logits.shape[:1]) != (1,) or logits.ndim != 2 or logits.shape[1] < images.num_classes:
+        raise RecipeError(
+            f"model: {type(network).__name__} must give logits (N, {images.num_classes}) "
+            f"for {images.name}, it gives {('N', *logits.shape[1:])}".replace("'", "")
+        )
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,9 @@ class ClassSpec:
         cls = self.load()
         try:
             return cls(*args, **{**self.init_args, **more})
-        except TypeError as error:
+        except RecipeError as error:
+            raise RecipeError(f"{self.class_path}: {error}") from None
+        except (TypeError, ValueError, RuntimeError) as error:
             raise RecipeError(f"{self.class_path}: {error}; check init_args") from None
 
 
@@ -70,7 +72,7 @@ class Phase:
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise RecipeError(f"epochs must be at least 0, got {self.epochs}")
-        if self.lr <= 0:
+        if not self.lr > 0:
             raise RecipeError(f"lr must be above 0, got {self.lr}")
         if self.lr_schedule not in LR_SCHEDULES:
             raise RecipeError(f"unknown lr_schedule {self.lr_schedule!r}; known: {', '.join(LR_SCHEDULES)}")
@@ -108,6 +110,12 @@ class RunSpec:
     threads: int | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name:
+            raise RecipeError(f"name must do as the name of a file, got {self.name!r}")
+        if self.threads is not None and self.threads < 1:
+            raise RecipeError(f"threads must be at least 1, got {self.threads}")
+
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:
         """Read a run file; ``recipe`` may be a path, relative to the file.
@@ -144,6 +152,6 @@ def read_model_and_data(path: str | Path) -> tuple[ClassSpec, ClassSpec]:
         value = data.get(key)
         if not isinstance(value, dict):
             raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
-        value = value.get("init_args", value) if inner in value.get("init_args", {}) else value
+        value = value["init_args"] if inner in (value.get("init_args") or {}) else value
         found.append(build(ClassSpec, value.get(inner, value), f"{path}: {key}"))
     return found[0], found[1]

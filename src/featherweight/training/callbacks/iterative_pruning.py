@@ -94,6 +94,13 @@ class IterativePruning(ConstrainedCallback):
             raise RecipeError(
                 f"pruning_schedule: unknown option {unknown[0]!r}; known: {', '.join(SCHEDULE_OPTIONS)}"
             )
+        every, target = self.schedule.get("prune_every", 1), self.schedule.get("target_sparsity")
+        if every < 1:
+            raise RecipeError(f"pruning_schedule: prune_every must be at least 1, got {every}")
+        if target is not None and not 0 <= target <= 1:
+            raise RecipeError(
+                f"pruning_schedule: target_sparsity is a fraction between 0 and 1, got {target}"
+            )
         if self.use_global_unstructured and getattr(self.method, "PRUNING_TYPE", "") != "unstructured":
             raise RecipeError(f"{self.method.__name__} is structured; set use_global_unstructured to false")
         if isinstance(self.amount, list) and self.use_global_unstructured:
@@ -110,6 +117,8 @@ class IterativePruning(ConstrainedCallback):
         if not self._due(trainer.current_epoch):
             return
         weights = self._weights(pl_module)
+        if not weights:
+            return  # all are shared by now
         masks = self._masks(weights)
         target = self.schedule.get("target_sparsity")
         if target is not None and sparsity(masks) >= target:
@@ -151,8 +160,6 @@ class IterativePruning(ConstrainedCallback):
     def _prune(
         self, weights: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        if not weights:
-            return {}
         if self.use_global_unstructured:
             assert not isinstance(self.amount, list)  # noqa: S101  (checked in _check)
             return further_masks_global(self.method, self.amount, weights, masks, self.options)

@@ -6,6 +6,7 @@ Only their choice of mask is used: parameters are never re-parametrised, the mod
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable  # noqa: TC003  (the alias of Lightning's command line reads it at run time)
 from typing import Any, TypeAlias
 
 import torch
@@ -45,8 +46,8 @@ METHODS: dict[str, PruningMethod] = {
 }
 
 
-def pruning_method(pruning_fn: str | PruningMethod) -> PruningMethod:
-    """Find a pruning function by name, import path or class.
+def pruning_method(pruning_fn: str | PruningMethod | Callable[..., Any]) -> PruningMethod:
+    """Find a pruning function by name, import path, class or function of ``torch.nn.utils.prune``.
 
     Raises:
         RecipeError: where there is none.
@@ -61,6 +62,9 @@ def pruning_method(pruning_fn: str | PruningMethod) -> PruningMethod:
             raise RecipeError(
                 f"unknown pruning_fn {pruning_fn!r}; known: {known}, or the import path of a class"
             ) from None
+    if getattr(found, "__module__", None) == torch_prune.__name__ and not isinstance(found, type):
+        # torch.nn.utils.prune.l1_unstructured and the like, which apply the class of that name.
+        found = METHODS.get(getattr(found, "__name__", ""), found)
     if not (isinstance(found, type) and issubclass(found, torch_prune.BasePruningMethod)):
         raise RecipeError(f"pruning_fn must be one of {known} or a BasePruningMethod, got {pruning_fn!r}")
     return found

@@ -81,6 +81,11 @@ class Quantization(ConstrainedCallback):
         if values:
             pl_module.log_dict(values)
 
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Say so where training ended before the epoch came."""
+        if not any(map(self.constraints.is_shared, self.constraints)):
+            logger.warning("training ended before epoch %d: nothing was quantized", self.epoch)
+
     def _sizes(self) -> dict[str, float]:
         weights, fixed, coded, values = 0, 0, 0, {}
         for name in self.constraints:
