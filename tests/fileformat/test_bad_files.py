@@ -33,7 +33,15 @@ def decode(path, data, max_bytes=BUDGET):
     path.write_bytes(data)
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
-        return {name: as_bytes(reader.read(name)) for name in reader.names}
+        tensors = {}
+        for name in reader.names:
+            try:
+                values = reader.read_values(name)
+            except FormatError:
+                values = None
+            tensors[name] = as_bytes(reader.read(name))  # must refuse what the line above has refused
+            assert values is not None
+        return tensors
 
 
 def refuse(path, data, reason=None, **options):

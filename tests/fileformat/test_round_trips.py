@@ -24,7 +24,16 @@ def write_and_read(path, tensors, **options):
     assert size == path.stat().st_size
     with FileReader(path) as reader:
         reader.verify()
-        return {name: reader.read(name) for name in reader.names}
+        stored = {name: reader.read(name) for name in reader.names}
+        for name, tensor in stored.items():
+            values = reader.read_values(name)
+            if isinstance(tensor, QuantizedTensor):
+                assert values.shape == tensor.shape
+                assert values.dtype == tensor.codebook.dtype
+                assert values.tobytes() == tensor.dequantize().tobytes()
+            else:
+                assert values.data.tobytes() == tensor.data.tobytes()
+        return stored
 
 
 def test_small_file_round_trips_and_follows_the_specification(tmp_path):

@@ -8,7 +8,7 @@ it raises :class:`~featherweight.errors.FormatError` rather than read or write o
 
 from featherweight.coding.accounting import PaperSizes, paper_sizes
 from featherweight.coding.cursor import Cursor, encode_varint
-from featherweight.coding.layout import Coder, StreamSizes
+from featherweight.coding.layout import Coder, LayoutCoder, StreamSizes
 from featherweight.coding.raw import RAW_CODERS, RawCoder, encode_raw, raw_coder_by_id
 from featherweight.coding.registry import (
     AUTO,
@@ -29,6 +29,7 @@ __all__ = [
     "RAW_CODERS",
     "Coder",
     "Cursor",
+    "LayoutCoder",
     "PaperSizes",
     "RawCoder",
     "StreamSizes",

@@ -13,16 +13,20 @@ PAST_END, USELESS_FILLER = 1, 2
 @njit(cache=True, nogil=True)
 def measure(indices: Any, remainders: Any, fillers: Any) -> None:
     """Count the gaps of all nonzero indices; see :class:`~featherweight.coding.gaps.GapStatistics`."""
-    after_last = 0
+    after_last, adjacent = 0, 0
     for i in range(indices.size):
         if indices[i] != 0:
             gap = i - after_last
+            after_last = i + 1
+            if gap == 0:  # counted in a register: in a dense array they are nearly all
+                adjacent += 1
+                continue
             remainders[gap & (remainders.size - 1)] += 1
             gap_bits = 1
             while gap >> gap_bits and gap_bits < fillers.size:
                 fillers[gap_bits] += gap >> gap_bits
                 gap_bits += 1
-            after_last = i + 1
+    remainders[0] += adjacent
 
 
 @njit(cache=True, nogil=True)

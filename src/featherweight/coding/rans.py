@@ -167,37 +167,34 @@ def _lookup(table: Table) -> NDArray[np.uint16]:
     return np.concatenate([table.shares[offsets], places, offsets + table.first]).astype(np.uint16)
 
 
-def _split(data: NDArray[np.uint8], lanes: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """States of a block, and the bytes of its words."""
+def _read_states(data: NDArray[np.uint8], lanes: int) -> NDArray[np.uint64]:
     if data.size < 4 * lanes:
         raise FormatError("has a block without all of its states")
     states = data[: 4 * lanes].view("<u4").astype(np.uint64)
     if int(states.min()) < _LOWEST:
         raise FormatError("has a state that no encoder leaves")
-    return states, data[4 * lanes : 4 * lanes + (data.size - 4 * lanes) // 2 * 2]
+    return states
 
 
-def _decode_compiled(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols) -> int:
+def _decode_compiled(
+    data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols
+) -> int:
     """Fill ``out``; return the bytes that it took."""
-    from featherweight.coding.rans_kernels import PADDING, decode_block
+    from featherweight.coding.rans_kernels import decode_block
 
-    states, tail = _split(data, _lane_count(table))
-    # No symbol takes more than a word; what follows may be all the rest of a file.
-    tail = tail[: 2 * out.size]
-    words = np.zeros(tail.size // 2 + PADDING, np.uint16)
-    words[:-PADDING] = np.frombuffer(tail.tobytes(), "<u2")
-    taken = decode_block(words, states, table.scale, lookup, out)
+    states = _read_states(data, _lane_count(table))
+    taken = decode_block(data, states, table.scale, lookup, out)
     return _check(states.tolist(), taken)
 
 
 def _decode_slowly(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols) -> int:
     n, lanes = table.scale, _lane_count(table)
-    state_array, tail = _split(data, lanes)
-    tail = tail[: 2 * out.size]
-    states: list[int] = state_array.tolist()
-    words: list[int] = np.frombuffer(tail.tobytes(), "<u2").tolist()
+    states: list[int] = _read_states(data, lanes).tolist()
+    # No symbol takes more than a word; what follows may be all the rest of a file.
+    most = min(4 * lanes + 2 * out.size, data.size // 2 * 2)
+    words: list[int] = np.frombuffer(data[:most].tobytes(), "<u2").tolist()
     shares, places, names = lookup.reshape(3, -1).tolist()
-    mask, at, symbols = (1 << n) - 1, 0, []
+    mask, at, symbols = (1 << n) - 1, 2 * lanes, []
     try:
         for i in range(out.size):
             x = states[i % lanes]
@@ -216,9 +213,9 @@ def _decode_slowly(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uin
 
 
 def _check(states: list[int], words: int) -> int:
-    """Bytes of a block that took so many words, or -1 for too many; raises unless the states are final."""
+    """Bytes of a block up to so many words, or -1 for too many; raises unless the states are final."""
     if words < 0:
         raise FormatError("has a block that runs past its end")
     if any(state != _LOWEST for state in states):
         raise FormatError("has a block that does not decode to what was encoded")
-    return 4 * len(states) + 2 * words
+    return 2 * words

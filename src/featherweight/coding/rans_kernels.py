@@ -17,55 +17,60 @@ _U = np.uint64
 _WORD = _U(16)
 _LOWEST = _U(1 << 16)
 
-#: Spare words after a stream: a round of all lanes that begins inside it reads no further than this.
-PADDING = 32
+
+@njit(inline="always")
+def _word(data: Any, at: Any) -> Any:
+    return _U(data[_U(2) * at]) | _U(data[_U(2) * at + _U(1)]) << _U(8)  # LLVM makes one load of this
 
 
 @njit(inline="always")
-def _step(states: Any, lane: Any, at: Any, scale: Any, table: Any, words: Any) -> Any:
-    """Decode a symbol from a lane's state; return it and the next word to read."""
+def _step(states: Any, lane: Any, word: Any, scale: Any, table: Any) -> Any:
+    """Decode a symbol from a lane's state; return it and whether that took the word."""
     x, entries = states[lane], _U(1) << scale
     slot = x & (entries - _U(1))
     x = _U(table[slot]) * (x >> scale) + _U(table[slot + entries])
     low = x < _LOWEST
-    refilled = x << _WORD | _U(words[at])  # read in any case: choosing afterwards costs no branch
-    states[lane] = refilled if low else x
-    return table[slot + _U(2) * entries], at + _U(low)
+    states[lane] = (x << _WORD | word) if low else x  # a choice, not a branch: the word is there in any case
+    return table[slot + _U(2) * entries], _U(low)
 
 
 @njit(inline="always")
-def _decode_rounds(words: Any, available: Any, states: Any, scale: Any, table: Any, out: Any) -> Any:
-    """Decode rounds of all lanes while there are words; return how many symbols and words."""
-    i, at, lanes = _U(0), _U(0), _U(states.size)
-    while i + lanes <= _U(out.size) and at <= available:
+def _decode_rounds(data: Any, at: Any, states: Any, scale: Any, table: Any, out: Any) -> Any:
+    """Decode rounds of all lanes while there are words for each; return how many symbols, and the next word."""
+    i, lanes, end = _U(0), _U(states.size), _U(data.size // 2)
+    while i + lanes <= _U(out.size) and at + lanes <= end:
         for lane in range(states.size):
-            out[i + _U(lane)], at = _step(states, _U(lane), at, scale, table, words)
+            out[i + _U(lane)], taken = _step(states, _U(lane), _word(data, at), scale, table)
+            at += taken
         i += lanes
     return i, at
 
 
 @njit(cache=True, nogil=True)
-def decode_block(words: Any, states: Any, scale: int, table: Any, out: Any) -> Any:
-    """Decode ``out.size`` symbols; return how many words that took, or -1 if there are too few.
+def decode_block(data: Any, states: Any, scale: int, table: Any, out: Any) -> Any:
+    """Decode ``out.size`` symbols; return the number of words up to the last one taken, or -1 for too many.
 
     Args:
-        words: what follows the states, ``uint16``, and :data:`PADDING` more.
+        data: the block from its states on, and perhaps more, ``uint8``.
         states: one a lane, ``uint64``; changed to the final ones.
         scale: n.
         table: the decoding table.
         out: where the symbols go.
     """
-    n, available = _U(scale), _U(words.size - PADDING)
+    n, begin, end = _U(scale), _U(2 * states.size), _U(data.size // 2)
     if scale == 12:
         # The same loop with its shifts as constants, a tenth faster.
-        i, at = _decode_rounds(words, available, states, _U(12), table, out)
+        i, at = _decode_rounds(data, begin, states, _U(12), table, out)
     else:
-        i, at = _decode_rounds(words, available, states, n, table, out)
-    for lane in range(_U(out.size) - i):
-        if at > available:
+        i, at = _decode_rounds(data, begin, states, n, table, out)
+    lane = _U(0)
+    for k in range(np.int64(i), out.size):
+        out[k], taken = _step(states, lane, _word(data, min(at, end - _U(1))), n, table)
+        at += taken
+        if at > end:
             return np.int64(-1)
-        out[i + lane], at = _step(states, lane, at, n, table, words)
-    return np.int64(-1) if at > available else np.int64(at)
+        lane = lane + _U(1) if lane + _U(1) < _U(states.size) else _U(0)
+    return np.int64(at)
 
 
 @njit(inline="always")

@@ -8,6 +8,7 @@ import numpy as np
 
 from featherweight.coding import (
     Cursor,
+    LayoutCoder,
     coder_by_id,
     encode_indices,
     encode_raw,
@@ -80,6 +81,31 @@ def decode_tensor(entry: Entry, payload: NDArray[np.uint8]) -> PayloadTensor:
     decoded = coder.decode(indices, entry.shape, codebook.size)
     try:
         return QuantizedTensor(decoded, codebook, entry.dtype, coder.name)
+    except TensorError as error:
+        raise FormatError(f"is no valid quantized tensor: {error}") from None
+
+
+def decode_values(entry: Entry, payload: NDArray[np.uint8]) -> RawTensor | NDArray[Any]:
+    """Decode a tensor to its values, for a quantized one without the detour over an array of indices.
+
+    Returns:
+        A raw tensor, or the values of a quantized one in its shape; of bfloat16 as ``float32``.
+
+    Raises:
+        FormatError: as :func:`decode_tensor` does.
+    """
+    coder = coder_by_id(entry.coder_id) if entry.coder_id >= FIRST_CODER_ID else None
+    if not isinstance(coder, LayoutCoder):
+        tensor = decode_tensor(entry, payload)
+        return tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
+    codebook, indices = split_codebook(entry, payload)
+    _check_codebook(codebook, entry)
+    return coder.decode_values(indices, entry.shape, codebook)
+
+
+def _check_codebook(codebook: NDArray[Any], entry: Entry) -> None:
+    try:
+        QuantizedTensor(np.zeros(0, np.uint8), codebook, entry.dtype)
     except TensorError as error:
         raise FormatError(f"is no valid quantized tensor: {error}") from None
 
