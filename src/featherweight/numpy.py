@@ -76,7 +76,9 @@ def load_file(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
         aliases = {name: reader.info(name).alias_of for name in reader.names}
-        stored = {name: to_array(reader.read_values(name)) for name, target in aliases.items() if target is None}
+        stored = {
+            name: to_array(reader.read_values(name)) for name, target in aliases.items() if target is None
+        }
         return {name: stored[target or name] for name, target in aliases.items()}
 
 

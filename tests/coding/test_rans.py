@@ -237,3 +237,28 @@ def test_damaged_streams_raise_or_decode(data):
                 assert decoded.max() < alphabet
                 results.append(decoded.tolist())
     assert results[0] == results[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_every_decoder_says_the_same_of_damage_to_32_lanes(data):
+    """Vector code, compiled scalar code and plain Python; at 12 bits, where all three are used."""
+    symbols = bell(data.draw(st.integers(30_000, 30_100)), 12, 256)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featherweight.coding.rans_table._LANES_FROM_BITS", 0)
+        best = plan(histogram(symbols, 256))
+        assert (best.table.scale, best.table.lanes) == (12, True)
+        payload = bytearray(encode(symbols, 256))
+    for _ in range(data.draw(st.integers(0, 2))):
+        payload[data.draw(st.integers(len(best.header), len(payload) - 1))] ^= data.draw(st.integers(1, 255))
+    payload = bytes(payload[: len(payload) - data.draw(st.integers(0, 3))])
+    results = []
+    for compiled, vectors in ((True, True), (True, False), (False, False)):
+        with only(compiled), pytest.MonkeyPatch.context() as patch:
+            if not vectors:
+                patch.setattr("featherweight.coding.rans_avx2_kernel.is_supported", lambda: False)
+            try:
+                results.append(decode(payload, symbols.size, 256).tolist())
+            except FormatError as error:
+                results.append(str(error))
+    assert results[0] == results[1] == results[2]

@@ -176,14 +176,20 @@ def _read_states(data: NDArray[np.uint8], lanes: int) -> NDArray[np.uint64]:
     return states
 
 
-def _decode_compiled(
-    data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols
-) -> int:
+def _decode_compiled(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols) -> int:
     """Fill ``out``; return the bytes that it took."""
+    from featherweight.coding import rans_avx2_kernel as avx2
     from featherweight.coding.rans_kernels import decode_block
 
     states = _read_states(data, _lane_count(table))
-    taken = decode_block(data, states, table.scale, lookup, out)
+    done, at = 0, 2 * states.size
+    if table.lanes and table.scale == avx2.SCALE and out.dtype == np.uint8 and avx2.is_supported():
+        narrow = states.astype(np.uint32)
+        rows = lookup.reshape(3, -1).astype(np.uint32)
+        entries = rows[0] << np.uint32(20) | rows[1] << np.uint32(8) | rows[2]
+        done, at = avx2.decode_rounds(data, narrow, entries, avx2.TURNS, out)
+        states[:] = narrow
+    taken = decode_block(data, at, states, table.scale, lookup, out[done:])
     return _check(states.tolist(), taken)
 
 

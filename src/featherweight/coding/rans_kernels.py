@@ -36,7 +36,7 @@ def _step(states: Any, lane: Any, word: Any, scale: Any, table: Any) -> Any:
 
 @njit(inline="always")
 def _decode_rounds(data: Any, at: Any, states: Any, scale: Any, table: Any, out: Any) -> Any:
-    """Decode rounds of all lanes while there are words for each; return how many symbols, and the next word."""
+    """Decode rounds of all lanes while there are words for each; return symbols and the next word."""
     i, lanes, end = _U(0), _U(states.size), _U(data.size // 2)
     while i + lanes <= _U(out.size) and at + lanes <= end:
         for lane in range(states.size):
@@ -47,22 +47,23 @@ def _decode_rounds(data: Any, at: Any, states: Any, scale: Any, table: Any, out:
 
 
 @njit(cache=True, nogil=True)
-def decode_block(data: Any, states: Any, scale: int, table: Any, out: Any) -> Any:
+def decode_block(data: Any, begin: int, states: Any, scale: int, table: Any, out: Any) -> Any:
     """Decode ``out.size`` symbols; return the number of words up to the last one taken, or -1 for too many.
 
     Args:
         data: the block from its states on, and perhaps more, ``uint8``.
+        begin: number of the next word, counted from the start of ``data``.
         states: one a lane, ``uint64``; changed to the final ones.
         scale: n.
         table: the decoding table.
         out: where the symbols go.
     """
-    n, begin, end = _U(scale), _U(2 * states.size), _U(data.size // 2)
+    n, end = _U(scale), _U(data.size // 2)
     if scale == 12:
         # The same loop with its shifts as constants, a tenth faster.
-        i, at = _decode_rounds(data, begin, states, _U(12), table, out)
+        i, at = _decode_rounds(data, _U(begin), states, _U(12), table, out)
     else:
-        i, at = _decode_rounds(data, begin, states, n, table, out)
+        i, at = _decode_rounds(data, _U(begin), states, n, table, out)
     lane = _U(0)
     for k in range(np.int64(i), out.size):
         out[k], taken = _step(states, lane, _word(data, min(at, end - _U(1))), n, table)
