@@ -37,7 +37,8 @@ def save_file(
         tensors: what :func:`featherweight.compress` returns, a state dict, or both mixed. Names that
             stand for the same object or the same memory are stored once and tied again when loaded.
         path: where to write.
-        coder: for quantized tensors that name no coder of their own.
+        coder: for quantized tensors that name no coder of their own; ``"auto"`` takes for each the one that
+            makes it smallest.
         metadata: texts to keep with them.
         overwrite: replace a file that is there.
 
@@ -68,12 +69,13 @@ def load_file(
         FormatError: for anything that is wrong with the file.
     """
     with FileReader(path, max_bytes=max_bytes) as reader:
+        reader.check_total()
         loaded: dict[str, torch.Tensor] = {}
         result = {}
         for name in reader.names:
             owner = reader.info(name).alias_of or name
             if owner not in loaded:
-                loaded[owner] = to_torch(reader.read(owner)).to(device)
+                loaded[owner] = _read(reader, owner).to(device)
             result[name] = loaded[owner]
         return result
 
@@ -95,7 +97,7 @@ class OpenFile:
 
     def get_tensor(self, name: str) -> torch.Tensor:
         """Decode one tensor; nothing else of the file is read."""
-        return to_torch(self._reader.read(name))
+        return _read(self._reader, name)
 
     def get_quantized(self, name: str) -> QuantizedTensor:
         """One quantized tensor as codebook and indices.
@@ -200,6 +202,13 @@ def _tie(model: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 # -- one tensor ------------------------------------------------------------------------------------
+
+
+def _read(reader: FileReader, name: str) -> torch.Tensor:
+    values = reader.read_values(name)
+    if isinstance(values, RawTensor):
+        return to_torch(values)
+    return torch.from_numpy(values).to(getattr(torch, reader.info(name).dtype))
 
 
 def to_torch(stored: StoredTensor) -> torch.Tensor:

@@ -76,7 +76,9 @@ def load_file(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
         aliases = {name: reader.info(name).alias_of for name in reader.names}
-        stored = {name: to_array(reader.read(name)) for name, target in aliases.items() if target is None}
+        stored = {
+            name: to_array(reader.read_values(name)) for name, target in aliases.items() if target is None
+        }
         return {name: stored[target or name] for name, target in aliases.items()}
 
 
@@ -117,7 +119,7 @@ class OpenFile:
 
     def get_tensor(self, name: str) -> NDArray[Any]:
         """Decode a tensor to an array; raises :class:`FormatError` if it is damaged."""
-        return to_array(self._reader.read(name))
+        return to_array(self._reader.read_values(name))
 
     def get_quantized(self, name: str) -> QuantizedTensor:
         """Decode a tensor to codebook and indices.
@@ -173,8 +175,10 @@ def from_array(array: NDArray[Any]) -> RawTensor | QuantizedTensor:
     return RawTensor(array.dtype.name, array.shape, little.reshape(-1).view(np.uint8))
 
 
-def to_array(tensor: RawTensor | QuantizedTensor) -> NDArray[Any]:
+def to_array(tensor: RawTensor | QuantizedTensor | NDArray[Any]) -> NDArray[Any]:
     """The array of a stored tensor, in native byte order; see the module on types that NumPy lacks."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
     if isinstance(tensor, QuantizedTensor):
         return tensor.dequantize()
     return _decode_elements(tensor.dtype, tensor.data).reshape(tensor.shape)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from featherweight.coding import CODERS
+from featherweight.coding import CODER_CHOICES
 from featherweight.errors import RecipeError
 from featherweight.pruning import Schedule, importance_by_name
 from featherweight.quantization import INITIALIZATIONS
@@ -119,13 +119,13 @@ class Code:
     """How a rule codes.
 
     Attributes:
-        coder: a name in :data:`featherweight.coding.CODERS`.
+        coder: a name in :data:`featherweight.coding.CODER_CHOICES`.
     """
 
     coder: str = "huffman"
 
     def __post_init__(self) -> None:
-        _one_of("coder", self.coder, tuple(CODERS))
+        _one_of("coder", self.coder, CODER_CHOICES)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from both_ways import BOTH, only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,14 +35,25 @@ sparse_arrays = st.lists(st.one_of(st.just(0), st.just(0), st.just(0), st.intege
 
 
 @settings(deadline=None)
-@given(sparse_arrays, st.integers(1, MAX_GAP_BITS))
-def test_entries_are_the_papers(indices, gap_bits):
+@given(sparse_arrays, st.integers(1, MAX_GAP_BITS), st.booleans())
+def test_entries_are_the_papers(indices, gap_bits, compiled):
+    with only(compiled):
+        check_entries(indices, gap_bits)
+
+
+def join(gaps, codes, gap_bits, numel):
+    out = np.zeros(numel, np.uint8)
+    join_entries(gaps, codes, gap_bits, np.arange(256, dtype=np.uint8), out)
+    return out
+
+
+def check_entries(indices, gap_bits):
     statistics = measure_gaps(indices)
     gaps, codes = split_entries(indices, gap_bits, statistics.stored(gap_bits))
     assert (gaps.tolist(), codes.tolist()) == slow_entries(indices.tolist(), gap_bits)
     assert statistics.nonzero == np.count_nonzero(indices)
     assert statistics.gap_counts(gap_bits).tolist() == np.bincount(gaps, minlength=1 << gap_bits).tolist()
-    assert join_entries(gaps, codes, gap_bits, indices.size).tolist() == indices.tolist()
+    assert join(gaps, codes, gap_bits, indices.size).tolist() == indices.tolist()
 
 
 def test_the_papers_figure():
@@ -72,6 +84,7 @@ def test_no_width_beyond_the_first_without_fillers_is_tried():
         ([0, 3], [1, 0], "does not fill a gap"),
     ],
 )
-def test_bad_entries(gaps, codes, reason):
-    with pytest.raises(FormatError, match=reason):
-        join_entries(np.array(gaps, np.uint8), np.array(codes, np.uint8), 2, 7)
+@pytest.mark.parametrize("compiled", BOTH)
+def test_bad_entries(gaps, codes, reason, compiled):
+    with only(compiled), pytest.raises(FormatError, match=reason):
+        join(np.array(gaps, np.uint8), np.array(codes, np.uint8), 2, 7)

@@ -4,14 +4,17 @@ import math
 
 import numpy as np
 import pytest
+from both_ways import BOTH, only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding import (
+    AUTO,
     CODERS,
     UnknownCoderError,
     coder_by_id,
     coder_by_name,
+    encode_indices,
     entropy_bits,
     histogram,
 )
@@ -52,6 +55,17 @@ def test_round_trip(name, case):
 
 
 @pytest.mark.parametrize("name", CODERS)
+@settings(deadline=None, max_examples=60)
+@given(case=index_arrays())
+def test_plain_python_and_numba_are_the_same(name, case):
+    payloads = set()
+    for compiled in BOTH:
+        with only(compiled):
+            payloads.add(round_trip(name, *case))
+    assert len(payloads) == 1
+
+
+@pytest.mark.parametrize("name", CODERS)
 @pytest.mark.parametrize("count", [65535, 65536, 65537, 65538, 65539, 200_001])
 def test_round_trip_of_one_and_of_four_bit_streams(name, count):
     generator = np.random.default_rng(count)
@@ -70,7 +84,7 @@ def test_every_index_of_the_largest_codebook(name):
 @pytest.mark.parametrize("value", [0, 1, 200])
 def test_constant_arrays_are_tiny_in_huffman(name, value):
     payload = round_trip(name, np.full((300, 300), value, np.uint8), 256)
-    assert len(payload) <= (4 if name == "huffman" else 1 + 90_000)
+    assert len(payload) <= (1 + 90_000 if name == "fixed" else 4)
 
 
 @pytest.mark.parametrize("name", CODERS)
@@ -124,11 +138,25 @@ def test_index_outside_the_codebook_is_refused_when_encoding(name):
 def test_registry():
     assert coder_by_name("fixed").id == 16
     assert coder_by_id(17).name == "huffman"
-    with pytest.raises(UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman"):
+    with pytest.raises(UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman, rans, context, auto"):
         coder_by_name("zip")
     assert issubclass(UnknownCoderError, FeatherweightError)
     with pytest.raises(FormatError, match="upgrade"):
         coder_by_id(99)
+
+
+@settings(deadline=None, max_examples=30)
+@given(case=index_arrays())
+def test_auto_is_the_smallest(case):
+    coder, payload = encode_indices(*case, AUTO)
+    assert len(payload) == min(len(each.encode(*case)) for each in CODERS.values())
+    assert np.array_equal(coder.decode(as_array(payload), case[0].shape, case[1]), case[0])
+    assert encode_indices(*case, "fixed")[0].name == "fixed"
+
+
+def test_auto_is_no_coder():
+    with pytest.raises(UnknownCoderError, match="encode_indices"):
+        coder_by_name(AUTO)
 
 
 def payload_of(*parts):
@@ -186,6 +214,11 @@ def test_sizes_of_four_bit_streams_are_checked():
 @settings(deadline=None, max_examples=300)
 @given(data=st.data())
 def test_mutated_payloads_raise_or_decode(name, data):
+    with only(data.draw(st.booleans())):
+        check_mutant(name, data)
+
+
+def check_mutant(name, data):
     indices = np.zeros(300, np.uint8)
     indices[::7] = np.arange(43) % 5
     payload = bytearray(CODERS[name].encode(indices, 5))

@@ -138,7 +138,54 @@ def huffman_stream(source, count, alphabet):
     return symbols
 
 
-STREAMS = {16: fixed_stream, 17: huffman_stream}
+def rans_table(source):
+    first, span = source.varint(), source.varint()
+    lengths = code_lengths(source, first, span)
+    if lengths is None:
+        return first
+    head = source.u8()
+    n, digits = head % 16 + 1, head // 16 % 8
+    rest = max(lengths, key=lambda s: (lengths[s], -s))
+    bits, shares = BitCounter(source), {}
+    for symbol, length in lengths.items():
+        kept = 0 if symbol == rest else length - 1 if digits == 7 else min(digits, length - 1)
+        shares[symbol] = ((1 << kept) + bits.number(kept)) << (length - 1 - kept)
+    bits.close()
+    shares[rest] = 0
+    shares[rest] = 2**n - sum(shares.values())
+    assert shares[rest] > 0
+    slots = [(symbol, i) for symbol, share in shares.items() for i in range(share)]
+    return n, shares, slots, 32 if head >= 128 else 1
+
+
+def rans_stream(source, count, alphabet):
+    if count == 0:
+        return []
+    table = rans_table(source)
+    if isinstance(table, int):
+        return [table] * count
+    n, shares, slots, lanes = table
+    block = 1 << 20
+    sizes = [source.varint() for _ in range(-(-count // block) - 1)]
+    symbols = []
+    for start, size in zip(range(0, count, block), [*sizes, None], strict=True):
+        begin = source.at
+        states = [struct.unpack("<I", source.take(4))[0] for _ in range(lanes)]
+        assert min(states) >= 2**16
+        for i in range(min(block, count - start)):
+            x = states[i % lanes]
+            symbol, place = slots[x % 2**n]
+            x = shares[symbol] * (x >> n) + place
+            if x < 2**16:
+                x = x * 2**16 + struct.unpack("<H", source.take(2))[0]
+            states[i % lanes] = x
+            symbols.append(symbol)
+        assert set(states) == {2**16}
+        assert size in (None, source.at - begin)
+    return symbols
+
+
+STREAMS = {16: fixed_stream, 17: huffman_stream, 18: rans_stream}
 
 
 def index_array(source, numel, k, coder):
@@ -154,6 +201,15 @@ def index_array(source, numel, k, coder):
         position += gap + 1
         indices[position] = code
     return indices
+
+
+def planes(source, size, width):
+    count = size // width
+    rows = [rans_stream(source, count, 256) if source.u8() else source.take(count) for _ in range(width)]
+    if width == 1:
+        return bytes(rows[0])
+    words = (int.from_bytes(bytes(word), "big") for word in zip(*rows, strict=True))
+    return b"".join((w >> 1 | (w & 1) << (8 * width - 1)).to_bytes(width, "little") for w in words)
 
 
 def codebook_values(data, storage):
@@ -172,6 +228,8 @@ def tensor_bytes(source, dtype, numel, coder):
     if coder == 1:
         mask = index_array(Bytes(source.text()), numel, 2, 17)
         return b"".join(source.take(size) if kept else bytes(size) for kept in mask)
+    if coder == 2:
+        return planes(source, numel * size, min(size, 8))
     k, storage = source.varint(), source.u8()
     values = codebook_values(source.take(k * SIZES[storage]), DTYPES[storage])
     if DTYPES[dtype] == "bfloat16":

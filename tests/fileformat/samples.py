@@ -6,7 +6,7 @@ from featherweight.tensors import Alias, QuantizedTensor, RawTensor
 
 
 def small_tensors(**changes):
-    """A few hundred bytes: both coders, both raw coders, an alias, an empty tensor, a scalar."""
+    """A few hundred bytes: all coders, all raw coders, an alias, an empty tensor, a scalar."""
     generator = np.random.default_rng(0)
     sparse = np.where(generator.random((6, 20)) < 0.2, generator.integers(1, 5, (6, 20)), 0).astype(np.uint8)
     dense = generator.integers(0, 3, (40,)).astype(np.uint8)
@@ -16,8 +16,10 @@ def small_tensors(**changes):
         "fc1.weight": QuantizedTensor(sparse, codebook, coder="huffman"),
         "fc2.weight": QuantizedTensor(sparse, codebook[:5] * 2, coder="fixed"),
         "fc3.weight": QuantizedTensor(dense, codebook[:3], "bfloat16"),
+        "fc4.weight": QuantizedTensor(dense, codebook[:3], coder="rans"),
         "fc1.bias": raw(np.array([1.5, -0.0, np.nan], np.float32)),
         "pruned": raw(pruned),
+        "norm.bias": raw(generator.normal(size=64).astype(np.float32)),
         "tied": Alias("fc1.weight"),
         "empty": raw(np.zeros((0, 3), np.int64)),
         "step": raw(np.array(7, np.int64)),

@@ -24,7 +24,16 @@ def write_and_read(path, tensors, **options):
     assert size == path.stat().st_size
     with FileReader(path) as reader:
         reader.verify()
-        return {name: reader.read(name) for name in reader.names}
+        stored = {name: reader.read(name) for name in reader.names}
+        for name, tensor in stored.items():
+            values = reader.read_values(name)
+            if isinstance(tensor, QuantizedTensor):
+                assert values.shape == tensor.shape
+                assert values.dtype == tensor.codebook.dtype
+                assert values.tobytes() == tensor.dequantize().tobytes()
+            else:
+                assert values.data.tobytes() == tensor.data.tobytes()
+        return stored
 
 
 def test_small_file_round_trips_and_follows_the_specification(tmp_path):
@@ -56,6 +65,32 @@ def test_specification_with_four_bit_streams(tmp_path, coder):
     path = tmp_path / "large.fwt"
     write_file(path, {"w": QuantizedTensor(indices, codebook)}, coder=coder)
     assert plain_decoder.decode(path.read_bytes())[1]["w"][2] == codebook[indices].tobytes()
+
+
+def test_specification_with_two_blocks(tmp_path):
+    indices = (np.random.default_rng(0).random((1 << 20) + 700) < 0.3).astype(np.uint8)
+    path = tmp_path / "blocks.fwt"
+    write_file(path, {"w": QuantizedTensor(indices, np.array([1, 2], np.float16))}, coder="rans")
+    decoded = plain_decoder.decode(path.read_bytes())[1]["w"][2]
+    assert np.array_equal(np.frombuffer(decoded, np.float16) - 1, indices)
+
+
+def test_auto_records_the_coder_of_each_tensor(tmp_path):
+    generator = np.random.default_rng(0)
+    codebook = np.arange(16, dtype=np.float32)
+    tensors = {
+        "even": QuantizedTensor(generator.integers(0, 16, 9000).astype(np.uint8), codebook),
+        "skewed": QuantizedTensor((generator.random(9000) < 0.9).astype(np.uint8), codebook),
+        "named": QuantizedTensor(generator.integers(0, 16, 9000).astype(np.uint8), codebook, coder="huffman"),
+    }
+    path = tmp_path / "auto.fwt"
+    write_and_read(path, tensors, coder="auto")
+    with FileReader(path) as reader:
+        assert [reader.info(name).coder for name in ("even", "skewed", "named")] == [
+            "fixed",
+            "rans",
+            "huffman",
+        ]
 
 
 @st.composite

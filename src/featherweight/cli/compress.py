@@ -13,7 +13,7 @@ from featherweight.analysis.text import times
 from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import print_json, progress, say
 from featherweight.cli.training_options import add_quiet
-from featherweight.coding import CODERS
+from featherweight.coding import CODER_CHOICES
 from featherweight.errors import CheckpointError
 from featherweight.interop.checkpoints import read_checkpoint
 
@@ -48,7 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"{MATRIX_BITS} in matrices",
     )
     parser.add_argument(
-        "--coder", choices=list(CODERS), help="how to code the shared weights; the recipe's unless given"
+        "--coder", choices=CODER_CHOICES, help="how to code the shared weights; the recipe's unless given"
     )
     add_quiet(parser)
     parser.add_argument("--json", action="store_true", help="print sizes as JSON")

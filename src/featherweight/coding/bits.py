@@ -2,6 +2,7 @@
 
 A *codeword table* holds ``codeword << 5 | length`` for every symbol; a *lookup table* of ``2 ** width``
 entries holds ``symbol << 5 | length`` for every value of the next ``width`` bits. Both are ``uint32``.
+Large arrays go through :mod:`featherweight.coding.bit_kernels`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from featherweight.coding.numba_when_it_pays import use_numba
 from featherweight.errors import FormatError
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 #: Low bits of a table entry that hold the codeword's length.
 LENGTH_BITS = 5
+_LENGTH_MASK = (1 << LENGTH_BITS) - 1
 
-#: A refill yields at least 57 bits; three codewords of 19 bits fit.
-SYMBOLS_PER_REFILL = 3
-MAX_CODE_LENGTH = 57 // SYMBOLS_PER_REFILL
+#: What three times fits into the 57 bits that a refill of the compiled decoder yields at least.
+MAX_CODE_LENGTH = 19
 
 #: Spare bytes after a bit stream, so that a refill may load eight bytes anywhere in it.
 _PADDING = 8
@@ -37,26 +38,21 @@ def write_stream(symbols: Symbols, codewords: NDArray[np.uint32], bit_count: int
         codewords: the codeword table.
         bit_count: at least the bits that the codewords take together.
     """
+    if not use_numba(symbols.size):
+        return _write_slowly(symbols, codewords)
+    from featherweight.coding.bit_kernels import write
+
     words = np.zeros(bit_count // 32 + 1, np.uint32)
-    written: int = _write(symbols, codewords, words)
+    written: int = write(symbols, codewords, words)
     return words.astype("<u4", copy=False).tobytes()[: (written + 7) // 8]
 
 
-@njit(cache=True, nogil=True)
-def _write(symbols: Symbols, codewords: Any, words: Any) -> int:
-    buffer, filled, k = np.uint64(0), np.uint64(0), 0
-    for symbol in symbols:
-        entry = np.uint64(codewords[symbol])
-        buffer |= (entry >> np.uint64(LENGTH_BITS)) << filled
-        filled += entry & np.uint64((1 << LENGTH_BITS) - 1)
-        if filled >= np.uint64(32):
-            words[k] = np.uint32(buffer & np.uint64(0xFFFFFFFF))
-            buffer >>= np.uint64(32)
-            filled -= np.uint64(32)
-            k += 1
-    if filled:
-        words[k] = np.uint32(buffer)
-    return int(32 * k + np.int64(filled))
+def _write_slowly(symbols: Symbols, codewords: NDArray[np.uint32]) -> bytes:
+    table = codewords.tolist()
+    digits = [format(entry >> LENGTH_BITS, f"0{entry & _LENGTH_MASK}b")[::-1] for entry in table]
+    bits = "".join([digits[symbol] for symbol in symbols.tolist()])
+    packed = np.packbits(np.frombuffer(bits.encode(), np.uint8) - ord("0"), bitorder="little")
+    return packed.tobytes()
 
 
 def read_streams(
@@ -84,7 +80,13 @@ def read_streams(
     padded[: body.size] = body
     positions = starts * np.uint64(8)
     symbols = np.empty(count, dtype)
-    _read(padded, positions, lookup, symbols, -(-count // starts.size))
+    chunk = -(-count // starts.size)
+    if use_numba(count):
+        from featherweight.coding.bit_kernels import read
+
+        read(padded, positions, lookup, symbols, chunk)
+    else:
+        _read_slowly(padded, positions, lookup, symbols, chunk)
     ends = [*starts[1:].tolist(), (int(positions[-1]) + 7) // 8]
     if ends[-1] > body.size:
         raise FormatError("has a bit stream that runs past its end")
@@ -100,40 +102,20 @@ def _check_end(padded: NDArray[np.uint8], position: int, end: int) -> None:
         raise FormatError("has a bit stream padded with other than zero bits")
 
 
-@njit(cache=True, nogil=True)
-def _read(body: Any, positions: Any, lookup: Any, out: Symbols, chunk: int) -> None:
-    # All streams advance together: their table lookups do not wait for one another.
-    streams = positions.size
-    shortest = out.size - (streams - 1) * chunk
-    whole = shortest // SYMBOLS_PER_REFILL * SYMBOLS_PER_REFILL
-    mask = np.uint64(lookup.size - 1)
-    low = np.uint32((1 << LENGTH_BITS) - 1)
-    for i in range(0, whole, SYMBOLS_PER_REFILL):
-        for stream in range(streams):
-            position = positions[stream]
-            window = _load(body, position)
-            at = np.uint64(stream * chunk + i)
-            for j in range(SYMBOLS_PER_REFILL):
-                entry = lookup[window & mask]
-                out[at + np.uint64(j)] = entry >> np.uint32(LENGTH_BITS)
-                length = np.uint64(entry & low)
-                window >>= length
-                position += length
-            positions[stream] = position
-    for stream in range(streams):
-        position = positions[stream]
-        for i in range(stream * chunk + whole, min((stream + 1) * chunk, out.size)):
-            entry = lookup[_load(body, position) & mask]
-            out[i] = entry >> np.uint32(LENGTH_BITS)
-            position += np.uint64(entry & low)
+def _read_slowly(
+    body: NDArray[np.uint8],
+    positions: NDArray[np.uint64],
+    lookup: NDArray[np.uint32],
+    out: Symbols,
+    chunk: int,
+) -> None:
+    data, table, mask = body.tobytes(), lookup.tolist(), lookup.size - 1
+    for stream, begin in enumerate(positions.tolist()):
+        position, symbols = begin, []
+        for _ in range(stream * chunk, min((stream + 1) * chunk, out.size)):
+            at = position >> 3
+            entry = table[int.from_bytes(data[at : at + 4], "little") >> (position & 7) & mask]
+            symbols.append(entry >> LENGTH_BITS)
+            position += entry & _LENGTH_MASK
+        out[stream * chunk : stream * chunk + len(symbols)] = symbols
         positions[stream] = position
-
-
-@njit(cache=True, nogil=True)
-def _load(body: Any, position: Any) -> Any:
-    """At least 57 bits from a bit position on; past the end something, but nothing from outside ``body``."""
-    at = min(position >> np.uint64(3), np.uint64(body.size - 8))
-    word = np.uint64(0)
-    for i in range(8):  # LLVM makes one 64-bit load of this
-        word |= np.uint64(body[at + np.uint64(i)]) << np.uint64(8 * i)
-    return word >> (position & np.uint64(7))

@@ -20,18 +20,23 @@ the images that a first layer looks at. :mod:`featherweight.coding.context_kerne
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 
-from featherweight.coding.context_kernel import BUFFER_FULL, INVALID_LEVEL, code_block
-from featherweight.coding.context_tables import LOGIT_LIMIT, MIN_PROBABILITY, PROBABILITY_BITS, SQUASH
+from featherweight.coding.context_tables import (
+    BUFFER_FULL,
+    INVALID_LEVEL,
+    LOGIT_LIMIT,
+    MIN_PROBABILITY,
+    PROBABILITY_BITS,
+    SQUASH,
+)
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.layout import StreamSizes
 from featherweight.coding.symbols import ceil_log2, histogram, symbol_dtype
+from featherweight.coding.threads import map_blocks
 from featherweight.errors import FormatError, TensorError
 
 if TYPE_CHECKING:
@@ -233,7 +238,7 @@ def _levels(flat: NDArray[Any], plan: _Plan) -> NDArray[np.int32]:
 def _encode_blocks(levels: NDArray[np.int32], plan: _Plan) -> bytes:
     size = plan.block_elements()
     parts = [levels[start : start + size] for start in range(0, levels.size, size)]
-    blocks = _in_threads(lambda part: _encode_block(part, plan), parts)
+    blocks = map_blocks(lambda part: _encode_block(part, plan), parts)
     return b"".join([*(encode_varint(len(block)) for block in blocks[:-1]), *blocks])
 
 
@@ -266,7 +271,7 @@ def _decode_blocks(cursor: Cursor, numel: int, plan: _Plan) -> NDArray[np.int32]
     streams.append(cursor.take(cursor.remaining))
     levels = np.zeros(numel, np.int32)
     jobs = [(levels[start : start + size], stream) for start, stream in zip(starts, streams, strict=True)]
-    _in_threads(lambda job: _decode_block(job[0], job[1], plan), jobs)
+    map_blocks(lambda job: _decode_block(job[0], job[1], plan), jobs)
     return levels
 
 
@@ -294,18 +299,12 @@ def _check_end(stream: NDArray[np.uint8], size: int, offset: int, span: int) -> 
 def _run(
     levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan, *, decoding: bool
 ) -> tuple[int, int, int]:
+    # Imported here, as Numba takes longer to import than a small file takes to read.
+    from featherweight.coding.context_kernel import code_block
+
     numbers = plan.width, plan.lag, plan.inner, plan.negative, plan.positive
     at, low, span = code_block(levels, *numbers, plan.tree, plan.density(), stream, decoding)
     return int(at), int(low), int(span)
-
-
-def _in_threads(work: Any, items: list[Any]) -> list[Any]:
-    """``[work(item) for item in items]`` on as many threads as Numba would use."""
-    threads = min(len(items), numba.get_num_threads())
-    if threads < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
 
 
 def _read_plan(cursor: Cursor, flags: int, shape: tuple[int, ...], codebook_size: int) -> _Plan:

@@ -28,8 +28,10 @@ from featherweight.coding.context_steps import (
     side,
 )
 from featherweight.coding.context_tables import (
+    BUFFER_FULL,
     COUNT_BITS,
     COUNT_LIMIT,
+    INVALID_LEVEL,
     LEARNING,
     LEARNING_LIMIT,
     LEARNING_SHIFT,
@@ -42,10 +44,6 @@ from featherweight.coding.context_tables import (
     STRETCH,
     STRETCH_SHIFT,
 )
-
-#: What the kernel returns instead of a position.
-BUFFER_FULL = -1
-INVALID_LEVEL = -2
 
 #: Magnitudes up to this are coded in unary, what is above with Elias' gamma code; all digits are modelled.
 UNARY_LIMIT = 20

@@ -14,6 +14,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: What the kernel returns instead of a position.
+BUFFER_FULL = -1
+INVALID_LEVEL = -2
+
 #: Logits lie in ``-LOGIT_LIMIT .. LOGIT_LIMIT``.
 LOGIT_LIMIT = 11 * 256 - 1
 

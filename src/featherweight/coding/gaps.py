@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from featherweight.coding.numba_when_it_pays import VECTORIZED, use_numba
 from featherweight.coding.symbols import symbol_dtype
 from featherweight.errors import FormatError
 
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 #: Widest gap considered, in bits.
 MAX_GAP_BITS = 12
 
-_PAST_END, _USELESS_FILLER = 1, 2
-_FAULTS = {
-    _PAST_END: "has a gap that runs past the end of the tensor",
-    _USELESS_FILLER: "has an entry without a weight that does not fill a gap",
-}
+_PAST_END = "has a gap that runs past the end of the tensor"
+_USELESS_FILLER = "has an entry without a weight that does not fill a gap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +61,21 @@ class GapStatistics:
 
 def measure_gaps(indices: Symbols) -> GapStatistics:
     """Measure the gaps of a flat index array."""
-    remainders = np.zeros(1 << MAX_GAP_BITS, np.int64)
-    fillers = np.zeros(MAX_GAP_BITS + 1, np.int64)
-    _measure(indices, remainders, fillers)
+    if use_numba(indices.size // VECTORIZED):
+        from featherweight.coding.gap_kernels import measure
+
+        remainders = np.zeros(1 << MAX_GAP_BITS, np.int64)
+        fillers = np.zeros(MAX_GAP_BITS + 1, np.int64)
+        measure(indices, remainders, fillers)
+    else:
+        gaps = _gaps_of(np.flatnonzero(indices))
+        remainders = np.bincount(gaps & ((1 << MAX_GAP_BITS) - 1), minlength=1 << MAX_GAP_BITS)
+        fillers = np.array([0, *(int((gaps >> r).sum()) for r in range(1, MAX_GAP_BITS + 1))])
     return GapStatistics(int(remainders.sum()), remainders, fillers)
 
 
-@njit(cache=True, nogil=True)
-def _measure(indices: Symbols, remainders: Any, fillers: Any) -> None:
-    after_last = 0
-    for i in range(indices.size):
-        if indices[i] != 0:
-            gap = i - after_last
-            remainders[gap & (remainders.size - 1)] += 1
-            for gap_bits in range(1, fillers.size):
-                fillers[gap_bits] += gap >> gap_bits
-            after_last = i + 1
+def _gaps_of(positions: NDArray[np.intp]) -> NDArray[np.intp]:
+    return np.diff(positions, prepend=-1) - 1
 
 
 def split_entries(indices: Symbols, gap_bits: int, stored: int) -> tuple[Symbols, Symbols]:
@@ -93,51 +89,49 @@ def split_entries(indices: Symbols, gap_bits: int, stored: int) -> tuple[Symbols
     Returns:
         Gaps and codes, ``(stored,)`` each.
     """
-    gaps = np.empty(stored, symbol_dtype(1 << gap_bits))
-    codes = np.empty(stored, indices.dtype)
-    _split(indices, (1 << gap_bits) - 1, gaps, codes)
+    greatest = (1 << gap_bits) - 1
+    gaps = np.full(stored, greatest, symbol_dtype(1 << gap_bits))
+    codes = np.zeros(stored, indices.dtype)
+    if use_numba(indices.size // VECTORIZED):
+        from featherweight.coding.gap_kernels import split
+
+        split(indices, greatest, gaps, codes)
+    else:
+        positions = np.flatnonzero(indices)
+        true_gaps = _gaps_of(positions)
+        at = np.cumsum((true_gaps >> gap_bits) + 1) - 1
+        gaps[at] = true_gaps & greatest
+        codes[at] = indices[positions]
     return gaps, codes
 
 
-@njit(cache=True, nogil=True)
-def _split(indices: Symbols, greatest: int, gaps: Symbols, codes: Symbols) -> None:
-    k, after_last = 0, 0
-    for i in range(indices.size):
-        if indices[i] != 0:
-            gap = i - after_last
-            while gap > greatest:
-                gaps[k], codes[k] = greatest, 0
-                gap -= greatest + 1
-                k += 1
-            gaps[k], codes[k] = gap, indices[i]
-            k += 1
-            after_last = i + 1
+def join_entries(
+    gaps: Symbols, codes: Symbols, gap_bits: int, values: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """Put the value of every entry that is not a filler where its gaps say.
 
-
-def join_entries(gaps: Symbols, codes: Symbols, gap_bits: int, numel: int) -> Symbols:
-    """Turn gaps and codes back into a flat index array of ``numel`` elements.
+    Args:
+        gaps: ``(stored,)``.
+        codes: ``(stored,)``.
+        gap_bits: r.
+        values: the value of each code; with ``arange`` the codes themselves.
+        out: 1-D, holding the value of code 0 all over.
 
     Raises:
         FormatError: if an entry lies past the end, or a filler does not fill the gap before another entry.
     """
+    greatest = (1 << gap_bits) - 1
     if codes.size and codes[-1] == 0:
-        raise FormatError(_FAULTS[_USELESS_FILLER])
-    indices = np.zeros(numel, codes.dtype)
-    fault = _join(gaps, codes, (1 << gap_bits) - 1, indices)
-    if fault:
-        raise FormatError(_FAULTS[fault])
-    return indices
+        raise FormatError(_USELESS_FILLER)
+    if use_numba(gaps.size // VECTORIZED):
+        from featherweight.coding.gap_kernels import PAST_END, join
 
-
-@njit(cache=True, nogil=True)
-def _join(gaps: Symbols, codes: Symbols, greatest: int, indices: Symbols) -> int:
-    position = -1
-    for i in range(gaps.size):
-        gap = int(gaps[i])
-        position += gap + 1
-        if position >= indices.size:
-            return _PAST_END
-        if codes[i] == 0 and gap != greatest:
-            return _USELESS_FILLER
-        indices[position] = codes[i]
-    return 0
+        if fault := join(gaps, codes, greatest, values, out):
+            raise FormatError(_PAST_END if fault == PAST_END else _USELESS_FILLER)
+        return
+    positions = np.cumsum(gaps, dtype=np.int64) + np.arange(gaps.size)
+    if positions.size and positions[-1] >= out.size:
+        raise FormatError(_PAST_END)
+    if ((codes == 0) & (gaps != greatest)).any():
+        raise FormatError(_USELESS_FILLER)
+    out[positions] = values[codes]

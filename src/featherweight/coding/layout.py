@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from featherweight.coding.gaps import (
     split_entries,
 )
 from featherweight.coding.symbols import ceil_log2, entropy_bits, histogram, symbol_dtype
+from featherweight.coding.values import as_bits, filled, take_values
 from featherweight.errors import FormatError, TensorError
 
 if TYPE_CHECKING:
@@ -100,11 +101,14 @@ class LayoutCoder:
         name: what recipes call it.
         id: what files call it.
         symbols: the code for both streams.
+        sparse_slack: how much larger than the dense layout a sparse one may be to be taken, a fraction; it
+            decodes in less time, as zeros cost none.
     """
 
     name: str
     id: int
     symbols: SymbolCoder
+    sparse_slack: float = 0.0
 
     def encode(self, indices: Symbols, codebook_size: int) -> bytes:
         """Code an index array in whichever layout takes the fewest bits."""
@@ -113,7 +117,7 @@ class LayoutCoder:
         flat = np.ascontiguousarray(indices, symbol_dtype(codebook_size)).reshape(-1)
         counts = histogram(flat, codebook_size)
         statistics = measure_gaps(flat)
-        gap_bits = choose_gap_bits(self.symbols, counts, statistics)
+        gap_bits = choose_gap_bits(self.symbols, counts, statistics, self.sparse_slack)
         if gap_bits == DENSE:
             return bytes([DENSE]) + self.symbols.encode(flat, counts)
         stored = statistics.stored(gap_bits)
@@ -124,10 +128,25 @@ class LayoutCoder:
 
     def decode(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> Symbols:
         """Read an index array back; see :meth:`Coder.decode`."""
-        gap_bits, gaps, codes = self._decode_entries(payload, math.prod(shape), codebook_size)
-        if gap_bits != DENSE:
-            codes = join_entries(gaps, codes, gap_bits, math.prod(shape))
-        return codes.reshape(shape)
+        themselves = np.arange(codebook_size, dtype=symbol_dtype(codebook_size))
+        return self._decode(payload, shape, themselves)
+
+    def decode_values(
+        self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Read ``codebook[indices]`` back; a sparse layout spares the detour over the indices."""
+        return self._decode(payload, shape, codebook)
+
+    def _decode(
+        self, payload: NDArray[np.uint8], shape: tuple[int, ...], values: NDArray[Any]
+    ) -> NDArray[Any]:
+        gap_bits, gaps, codes = self._decode_entries(payload, math.prod(shape), values.size)
+        if gap_bits == DENSE:
+            out = codes if values.dtype == codes.dtype else take_values(codes, values)
+        else:
+            out = filled(math.prod(shape), values[:1])
+            join_entries(gaps, codes, gap_bits, as_bits(values), as_bits(out))
+        return out.reshape(shape)
 
     def describe(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> StreamSizes:
         """What the payload spends its bits on."""
@@ -166,17 +185,22 @@ class LayoutCoder:
         return gap_bits, gaps, codes
 
 
-def choose_gap_bits(symbols: SymbolCoder, counts: NDArray[np.int64], statistics: GapStatistics) -> int:
+def choose_gap_bits(
+    symbols: SymbolCoder, counts: NDArray[np.int64], statistics: GapStatistics, sparse_slack: float = 0.0
+) -> int:
     """The gap width r with which a code takes the fewest bits; 0 where dense takes no more.
 
     Args:
         symbols: the code for both streams.
         counts: histogram of the indices, ``(codebook size,)``.
         statistics: of the same indices.
+        sparse_slack: the fraction by which dense is to be smaller, if a quarter of the indices or less is
+            nonzero.
     """
     if counts.size == 0 or counts[0] == 0:
         return DENSE
-    bounds = {DENSE: entropy_bits(counts)}
+    handicap = 1 + (sparse_slack if 4 * statistics.nonzero <= counts.sum() else 0)
+    bounds = {DENSE: entropy_bits(counts) * handicap}
     for gap_bits in statistics.widths():
         codes = code_counts(counts, statistics, gap_bits)
         bounds[gap_bits] = entropy_bits(codes) + entropy_bits(statistics.gap_counts(gap_bits))
@@ -185,7 +209,7 @@ def choose_gap_bits(symbols: SymbolCoder, counts: NDArray[np.int64], statistics:
     for gap_bits, bound in sorted(bounds.items(), key=lambda item: (item[1], item[0])):
         if bound >= fewest:
             break
-        bits = _total_bits(symbols, counts, statistics, gap_bits)
+        bits = _total_bits(symbols, counts, statistics, gap_bits) * (handicap if gap_bits == DENSE else 1)
         if bits < fewest:
             best, fewest = gap_bits, bits
     return best

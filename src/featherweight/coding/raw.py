@@ -1,4 +1,4 @@
-"""Lossless coders for tensors that are not quantized: their bytes as they are, or without the zeros.
+"""Lossless coders for tensors that are not quantized: their bytes as they are, without zeros, or in planes.
 
 A pruned network that is not quantized yet is mostly zeros, and must not take the room of a dense one.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from featherweight.coding.cursor import Cursor, encode_varint
+from featherweight.coding.float_planes import Planes
 from featherweight.coding.huffman import Huffman
 from featherweight.coding.layout import LayoutCoder
 from featherweight.errors import FormatError
@@ -102,7 +103,7 @@ def _has_bits(data: NDArray[np.uint8], item_size: int) -> NDArray[np.bool_]:
     return has_bits
 
 
-RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse())}
+RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse(), Planes())}
 
 _BY_ID = {coder.id: coder for coder in RAW_CODERS.values()}
 

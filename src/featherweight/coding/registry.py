@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from featherweight.coding.context import ContextCoder
 from featherweight.coding.fixed import FixedWidth
 from featherweight.coding.huffman import Huffman
 from featherweight.coding.layout import Coder, LayoutCoder
+from featherweight.coding.rans import Rans
 from featherweight.errors import FeatherweightError, FormatError
+
+if TYPE_CHECKING:
+    from featherweight.coding.symbols import Symbols
 
 _ALL: tuple[Coder, ...] = (
     LayoutCoder("fixed", 16, FixedWidth()),
     LayoutCoder("huffman", 17, Huffman()),
+    LayoutCoder("rans", 18, Rans(), sparse_slack=0.01),
     ContextCoder(),
 )
 
 #: Coders of index arrays by name.
 CODERS: dict[str, Coder] = {coder.name: coder for coder in _ALL}
+
+#: In place of a coder's name: whichever makes the array smallest.
+AUTO = "auto"
+
+#: All that may be given as the name of a coder.
+CODER_CHOICES: tuple[str, ...] = (*CODERS, AUTO)
 
 _BY_ID = {coder.id: coder for coder in _ALL}
 
@@ -30,9 +43,38 @@ def coder_by_name(name: str) -> Coder:
     Raises:
         UnknownCoderError: if there is none of this name; it lists those that there are.
     """
-    if name not in CODERS:
-        raise UnknownCoderError(f"unknown coder {name!r}; known: {', '.join(CODERS)}")
+    check_coder_choice(name)
+    if name == AUTO:
+        raise UnknownCoderError("'auto' is no coder but a choice of one: use encode_indices")
     return CODERS[name]
+
+
+def check_coder_choice(name: str) -> None:
+    """Raise an :class:`UnknownCoderError` unless this is one of :data:`CODER_CHOICES`."""
+    if name not in CODER_CHOICES:
+        raise UnknownCoderError(f"unknown coder {name!r}; known: {', '.join(CODER_CHOICES)}")
+
+
+def encode_indices(indices: Symbols, codebook_size: int, choice: str) -> tuple[Coder, bytes]:
+    """Code an index array with a coder by name, or with ``"auto"`` by all of them to keep the smallest.
+
+    Args:
+        indices: of any shape.
+        codebook_size: k.
+        choice: one of :data:`CODER_CHOICES`.
+
+    Returns:
+        The coder taken, the first of equals, and the payload.
+
+    Raises:
+        UnknownCoderError: if there is none of this name.
+        TensorError: if an index is not below ``codebook_size``.
+    """
+    if choice != AUTO:
+        coder = coder_by_name(choice)
+        return coder, coder.encode(indices, codebook_size)
+    coded = [(coder, coder.encode(indices, codebook_size)) for coder in _ALL]
+    return min(coded, key=lambda pair: len(pair[1]))
 
 
 def coder_by_id(coder_id: int) -> Coder:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from numba import njit
+
+from featherweight.coding.numba_when_it_pays import VECTORIZED, use_numba
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,28 +55,18 @@ def ceil_log2(count: int) -> int:
 def histogram(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
     """How often each of ``range(alphabet)`` occurs, ``(alphabet,)``.
 
-    Unlike :func:`numpy.bincount` it does not widen the array to eight bytes a symbol first.
-
     Raises:
         IndexError: if a symbol is not in the alphabet.
     """
     if symbols.size and int(symbols.max()) >= alphabet:
         raise IndexError(f"symbol {int(symbols.max())} is outside an alphabet of {alphabet}")
-    counts: NDArray[np.int64] = _histogram(symbols.reshape(-1), alphabet)
-    return counts
+    flat = symbols.reshape(-1)
+    if use_numba(symbols.size // VECTORIZED):
+        from featherweight.coding.symbol_kernels import count
 
-
-@njit(cache=True, nogil=True)
-def _histogram(symbols: Symbols, alphabet: int) -> Any:
-    # Four tables in turn: runs of one symbol would otherwise wait for their own last increment.
-    tables = np.zeros((4, alphabet), np.int64)
-    whole = symbols.size // 4 * 4
-    for i in range(0, whole, 4):
-        for lane in range(4):
-            tables[lane, symbols[i + lane]] += 1
-    for i in range(whole, symbols.size):
-        tables[0, symbols[i]] += 1
-    return tables.sum(axis=0)
+        counts: NDArray[np.int64] = count(flat, alphabet)
+        return counts
+    return np.bincount(flat, minlength=alphabet)
 
 
 def entropy_bits(counts: NDArray[np.int64]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from featherweight.coding import entropy_bits, histogram
 from featherweight.tensors import ITEM_SIZES, MAX_CODEBOOK_SIZE, QuantizedTensor
@@ -20,9 +19,6 @@ _SAMPLE_SIZE = 1 << 16
 #: values that a codebook holds, 65,536 drawn evenly, stay at 0.63.
 _SAMPLE_LEAST = 1024
 _SAMPLE_DENSE = 0.75
-
-#: Slots of the hash table, as a power of two; four for every value keep its chains short.
-_SLOT_BITS = 18
 
 #: What a codebook and two code tables take beside their values, in bits: once, and for every value.
 _OVERHEAD_BITS = 64
@@ -49,10 +45,12 @@ def find_codebook(
     bits = native.reshape(-1).view(f"u{native.itemsize}")
     if _looks_dense(bits):
         return None
+    from featherweight.fileformat.detect_kernel import assign
+
     max_size = min(max_size, MAX_CODEBOOK_SIZE)
     distinct = np.empty(max_size, bits.dtype)
     order_of_appearance = np.empty(bits.size, np.uint16)
-    count = _assign(bits, distinct, order_of_appearance)
+    count = assign(bits, distinct, order_of_appearance)
     if count > max_size:
         return None
     values = distinct[:count].view(native.dtype)
@@ -86,24 +84,3 @@ def _is_smaller(tensor: QuantizedTensor) -> bool:
     nonzero = tensor.numel - zeros
     sparse = nonzero * item_bits + entropy_bits(np.array([zeros, nonzero]))
     return bool(quantized < min(sparse, tensor.numel * item_bits))
-
-
-@njit(cache=True, nogil=True)
-def _assign(bits: Any, distinct: Any, numbers: Any) -> int:
-    """Number every distinct value in order of appearance; more than ``len(distinct)`` if they do not fit."""
-    slots = np.full(1 << _SLOT_BITS, -1, np.int32)
-    count = 0
-    for i in range(bits.size):
-        value = bits[i]
-        # Fibonacci hashing: the high bits of a product with 2^64 / golden ratio are well mixed.
-        slot = np.int64((np.uint64(value) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _SLOT_BITS))
-        while slots[slot] >= 0 and distinct[slots[slot]] != value:
-            slot = (slot + 1) & ((1 << _SLOT_BITS) - 1)
-        if slots[slot] < 0:
-            if count == distinct.size:
-                return count + 1
-            distinct[count] = value
-            slots[slot] = count
-            count += 1
-        numbers[i] = slots[slot]
-    return count

@@ -8,8 +8,9 @@ import numpy as np
 
 from featherweight.coding import (
     Cursor,
+    LayoutCoder,
     coder_by_id,
-    coder_by_name,
+    encode_indices,
     encode_raw,
     encode_varint,
     raw_coder_by_id,
@@ -49,7 +50,7 @@ def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
 
     Args:
         tensor: raw or quantized; a quantized one's own coder goes before ``coder``.
-        coder: name of the coder for index arrays.
+        coder: name of the coder for index arrays, or ``"auto"``.
 
     Returns:
         The coder's id and the payload.
@@ -59,8 +60,7 @@ def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
             raise TensorError("is of dtype bool but has bytes other than 0 and 1")
         raw_coder, payload = encode_raw(np.ascontiguousarray(tensor.data), ITEM_SIZES[tensor.dtype])
         return raw_coder.id, payload
-    index_coder = coder_by_name(tensor.coder or coder)
-    indices = index_coder.encode(tensor.indices, tensor.codebook.size)
+    index_coder, indices = encode_indices(tensor.indices, tensor.codebook.size, tensor.coder or coder)
     return index_coder.id, _encode_codebook(tensor.codebook, tensor.dtype) + indices
 
 
@@ -81,6 +81,31 @@ def decode_tensor(entry: Entry, payload: NDArray[np.uint8]) -> PayloadTensor:
     decoded = coder.decode(indices, entry.shape, codebook.size)
     try:
         return QuantizedTensor(decoded, codebook, entry.dtype, coder.name)
+    except TensorError as error:
+        raise FormatError(f"is no valid quantized tensor: {error}") from None
+
+
+def decode_values(entry: Entry, payload: NDArray[np.uint8]) -> RawTensor | NDArray[Any]:
+    """Decode a tensor to its values, for a quantized one without the detour over an array of indices.
+
+    Returns:
+        A raw tensor, or the values of a quantized one in its shape; of bfloat16 as ``float32``.
+
+    Raises:
+        FormatError: as :func:`decode_tensor` does.
+    """
+    coder = coder_by_id(entry.coder_id) if entry.coder_id >= FIRST_CODER_ID else None
+    if not isinstance(coder, LayoutCoder):
+        tensor = decode_tensor(entry, payload)
+        return tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
+    codebook, indices = split_codebook(entry, payload)
+    _check_codebook(codebook, entry)
+    return coder.decode_values(indices, entry.shape, codebook)
+
+
+def _check_codebook(codebook: NDArray[Any], entry: Entry) -> None:
+    try:
+        QuantizedTensor(np.zeros(0, np.uint8), codebook, entry.dtype)
     except TensorError as error:
         raise FormatError(f"is no valid quantized tensor: {error}") from None
 

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from featherweight.fileformat.directory import (
     Directory,
     decode_directory,
 )
-from featherweight.fileformat.payload import FIRST_CODER_ID, decode_tensor, split_codebook
+from featherweight.fileformat.payload import FIRST_CODER_ID, decode_tensor, decode_values, split_codebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from featherweight.coding import StreamSizes
     from featherweight.fileformat.directory import Entry
     from featherweight.fileformat.payload import PayloadTensor
+    from featherweight.tensors import RawTensor
 
 #: Bytes of decoded tensors that a file may claim unless the caller says otherwise.
 DEFAULT_MAX_BYTES = 16 << 30
@@ -144,6 +145,13 @@ class FileReader:
         with self._errors_at(f"{self._path}: tensor {name!r}"):
             self._check_budget(entry.dense_bytes)
             return decode_tensor(entry, self._read_payload(entry))
+
+    def read_values(self, name: str) -> RawTensor | NDArray[Any]:
+        """As :meth:`read`, but a quantized tensor comes as its values, of bfloat16 as ``float32``."""
+        entry = self._resolve(name)
+        with self._errors_at(f"{self._path}: tensor {name!r}"):
+            self._check_budget(entry.dense_bytes)
+            return decode_values(entry, self._read_payload(entry))
 
     def describe(self, name: str) -> StreamSizes | None:
         """What a quantized tensor's payload spends its bits on; ``None`` for a raw one.

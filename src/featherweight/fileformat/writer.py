@@ -6,7 +6,7 @@ import zlib
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from featherweight.coding import coder_by_name
+from featherweight.coding import check_coder_choice
 from featherweight.errors import TensorError
 from featherweight.fileformat.atomic import AtomicFile
 from featherweight.fileformat.directory import (
@@ -49,7 +49,8 @@ def write_file(
     Args:
         path: where the file shall be.
         tensors: by name; a name is any text of 1 to 65,535 bytes of UTF-8.
-        coder: name of the coder for quantized tensors that do not name their own.
+        coder: name of the coder for quantized tensors that do not name their own; ``"auto"`` takes for each
+            the one that makes it smallest.
         metadata: text to keep with the tensors.
         overwrite: whether to replace a file that is there already.
 
@@ -61,7 +62,7 @@ def write_file(
         TensorError: if a tensor, a name or the metadata cannot be stored; it names the tensor.
         UnknownCoderError: if there is no such coder.
     """
-    coder_by_name(coder)
+    check_coder_choice(coder)
     metadata = dict(metadata or {})
     check_metadata(metadata)
     for name in tensors:

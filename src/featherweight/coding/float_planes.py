@@ -1,0 +1,120 @@
+"""Lossless floats: the bytes of equal significance together, each plane entropy-coded where that helps.
+
+Weights are spread over a few powers of two, so their exponents repeat while their mantissas look random
+(M. Hershcovitch et al., "ZipNN: Lossless compression for AI models", arXiv:2411.05239). A word is rotated
+left by one bit first: the sign goes to the end, and the eight exponent bits of a float32 or bfloat16 fill the
+first byte. Any bits come back as they were, NaN's included, and integers may gain as well.
+
+The payload is, for each plane from the most significant byte on, a u8, 0 for bytes as they are and 1 for a
+stream as the coder ``rans`` writes it, of an alphabet of 256, and then the plane.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featherweight.coding.cursor import Cursor
+from featherweight.coding.rans import Rans
+from featherweight.coding.symbols import histogram
+from featherweight.coding.threads import map_blocks
+from featherweight.errors import FormatError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PLAIN, _CODED = 0, 1
+
+#: The widest word that is rotated as one; complex128 is two of them.
+_MAX_WORD = 8
+
+#: A plane is coded if that saves at least this fraction; less is not worth the time to decode it.
+_LEAST_GAIN = 1 / 256
+
+#: Words that are put together at once: few enough for the second-level cache, enough for a thread.
+_BLOCK_SIZE = 1 << 16
+
+
+class Planes:
+    """The raw coder ``planes``; see :class:`~featherweight.coding.raw.RawCoder`."""
+
+    name = "planes"
+    id = 2
+
+    def encode(self, data: NDArray[np.uint8], item_size: int) -> bytes | None:
+        """Code each plane that gains by it; ``None`` if none does."""
+        planes = _split(data, min(item_size, _MAX_WORD))
+        parts = [_encode_plane(plane) for plane in planes]
+        if all(coded is None for coded in parts):
+            return None
+        return b"".join(
+            bytes([_PLAIN]) + plane.tobytes() if coded is None else bytes([_CODED]) + coded
+            for plane, coded in zip(planes, parts, strict=True)
+        )
+
+    def decode(self, payload: NDArray[np.uint8], numel: int, item_size: int) -> NDArray[np.uint8]:
+        """Put the words together again."""
+        word = min(item_size, _MAX_WORD)
+        count = numel * item_size // word
+        cursor = Cursor(payload)
+        planes = [_decode_plane(cursor, count) for _ in range(word)]
+        cursor.finish()
+        return _join(planes, count)
+
+
+def _encode_plane(plane: NDArray[np.uint8]) -> bytes | None:
+    coder = Rans()
+    counts = histogram(plane, 256)
+    bits = coder.header_bits(counts) + coder.body_bits(counts)
+    most = plane.size * (1 - _LEAST_GAIN)
+    coded = coder.encode(plane, counts) if bits < 8 * most else plane.tobytes()
+    return coded if len(coded) < most else None  # what was reckoned is right to a few bytes
+
+
+def _decode_plane(cursor: Cursor, count: int) -> NDArray[np.uint8]:
+    kind = cursor.byte()
+    if kind == _PLAIN:
+        return cursor.take(count)
+    if kind != _CODED:
+        raise FormatError(
+            f"has a plane of kind {kind}, which this version does not know; upgrade Featherweight to read it"
+        )
+    return Rans().decode(cursor, count, 256)
+
+
+def _split(data: NDArray[np.uint8], word: int) -> list[NDArray[np.uint8]]:
+    """Planes of words that are rotated left by one bit, the most significant first."""
+    planes = np.empty((word, data.size // word), np.uint8)
+    words = np.ascontiguousarray(data).view(f"<u{word}")
+
+    def split_block(start: int) -> None:
+        block = slice(start, start + _BLOCK_SIZE)
+        rotated = words[block]
+        if word > 1:
+            one, rest = rotated.dtype.type(1), rotated.dtype.type(8 * word - 1)
+            rotated = (rotated << one | rotated >> rest).astype(f"<u{word}", copy=False)
+        planes[:, block] = rotated.view(np.uint8).reshape(-1, word).T[::-1]
+
+    map_blocks(split_block, range(0, words.size, _BLOCK_SIZE))
+    return list(planes)
+
+
+def _join(planes: list[NDArray[np.uint8]], count: int) -> NDArray[np.uint8]:
+    """The inverse of :func:`_split`."""
+    word = len(planes)
+    if word == 1:
+        return planes[0]
+    out = np.empty((count, word), np.uint8)
+    words = out.reshape(-1).view(f"<u{word}")
+
+    def join_block(start: int) -> None:
+        block = slice(start, start + _BLOCK_SIZE)
+        for place, plane in enumerate(reversed(planes)):
+            out[block, place] = plane[block]
+        rotated = words[block]
+        one, rest = rotated.dtype.type(1), rotated.dtype.type(8 * word - 1)
+        words[block] = rotated >> one | rotated << rest
+
+    map_blocks(join_block, range(0, count, _BLOCK_SIZE))
+    return out.reshape(-1)

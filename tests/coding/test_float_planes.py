@@ -1,0 +1,111 @@
+"""Byte planes: every bit comes back, and floats shrink as much as they can."""
+
+import numpy as np
+import pytest
+from both_ways import only
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featherweight.coding import RAW_CODERS, encode_raw
+from featherweight.errors import FormatError
+
+PLANES = RAW_CODERS["planes"]
+
+
+def as_bytes(array):
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def round_trip(data, item_size):
+    payload = PLANES.encode(data, item_size)
+    if payload is None:
+        return data.tobytes()
+    decoded = PLANES.decode(np.frombuffer(payload, np.uint8), data.size // item_size, item_size)
+    assert decoded.tobytes() == data.tobytes()
+    return payload
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    numel=st.integers(0, 500),
+    item_size=st.sampled_from([1, 2, 4, 8, 16]),
+    values=st.integers(1, 256),
+    compiled=st.booleans(),
+)
+def test_round_trip(seed, numel, item_size, values, compiled):
+    data = np.random.default_rng(seed).integers(0, values, numel * item_size).astype(np.uint8)
+    with only(compiled):
+        assert len(round_trip(data, item_size)) <= data.size + 16
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_every_kind_of_float(dtype):
+    """All sign and exponent bits, NaNs with payloads, subnormals and -0.0 among them."""
+    width = 8 * np.dtype(dtype).itemsize
+    high = np.arange(1 << 16, dtype=np.uint64) << np.uint64(width - 16)
+    bits = np.concatenate([high, high | np.uint64(1)])
+    data = as_bytes(bits.astype(f"u{width // 8}"))
+    round_trip(data, width // 8)
+    repeated = np.concatenate([data, np.zeros(100_000 * width // 8, np.uint8)])
+    assert len(round_trip(repeated, width // 8)) < repeated.size
+
+
+def bfloat16(array):
+    return (array.astype(np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("convert", "saved"), [(bfloat16, 0.335), (np.float32, 0.168), (np.float16, 0.155), (np.float64, 0.04)]
+)
+def test_gaussian_weights_shrink(convert, saved):
+    weights = convert(np.random.default_rng(0).normal(scale=0.02, size=200_000))
+    payload = round_trip(as_bytes(weights), weights.itemsize)
+    assert len(payload) < (1 - saved) * weights.nbytes
+    assert encode_raw(as_bytes(weights), weights.itemsize)[0].name == "planes"
+
+
+def test_a_thread_more_or_less_changes_nothing(monkeypatch):
+    weights = as_bytes(np.random.default_rng(0).normal(size=200_000).astype(np.float32))
+    payloads = set()
+    for threads in "1", "3":
+        monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+        payloads.add(round_trip(weights, 4))
+    assert len(payloads) == 1
+
+
+def test_noise_is_left_to_plain():
+    noise = np.random.default_rng(0).integers(0, 256, 40_000).astype(np.uint8)
+    assert PLANES.encode(noise, 4) is None
+    assert encode_raw(noise, 4)[0].name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "ends too early"),
+        (b"\0abc", "ends too early"),
+        (b"\0abc\0de", "ends too early"),
+        (b"\0abc\0def\0", "1 bytes are left"),
+        (b"\0abc\x02def", "kind 2.*upgrade"),
+        (b"\0abc\1\7\0def", "3 bytes are left"),
+    ],
+)
+def test_bad_payloads(payload, reason):
+    with pytest.raises(FormatError, match=reason):
+        PLANES.decode(np.frombuffer(payload, np.uint8), 3, 2)
+
+
+@settings(deadline=None, max_examples=200)
+@given(data=st.data())
+def test_damaged_payloads_raise_or_decode(data):
+    weights = as_bytes(np.random.default_rng(0).normal(size=120).astype(np.float32))
+    payload = bytearray(PLANES.encode(weights, 4))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    payload = payload[: data.draw(st.integers(0, len(payload)))] if data.draw(st.booleans()) else payload
+    try:
+        decoded = PLANES.decode(np.frombuffer(bytes(payload), np.uint8), 120, 4)
+    except FormatError:
+        return
+    assert decoded.size == 480
