@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,7 +29,10 @@ Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def compress(
-    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
+    model: torch.nn.Module | Mapping[str, torch.Tensor],
+    recipe: Recipe,
+    *,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, torch.Tensor | QuantizedTensor]:
     """Prune and quantize a trained model after training, without data.
 
@@ -38,6 +41,7 @@ def compress(
             statistics of batch normalisation, are left raw; in a state dict they cannot be told.
         recipe: what to do with which tensor. Schedules are taken at their end. A tied tensor is one
             tensor: the first rule that matches any of its names holds.
+        progress: called with the name of each tensor that a rule is done with.
 
     Returns:
         A mapping from tensor name to tensor, ready for :func:`featherweight.save_file`. A tensor that no
@@ -53,23 +57,33 @@ def compress(
         left_alone = {name for name, _ in model.named_buffers(remove_duplicate=False)}
     result: dict[str, torch.Tensor | QuantizedTensor] = {name: t.detach() for name, t in state.items()}
     owners = _owners(state)
+    for rule, names in _names_by_rule(state, recipe, owners, left_alone):
+        tensors = {name: state[name].detach() for name in names}
+        if rule.prune is not None:
+            masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in tensors.items()}
+            masks = _masks(rule.prune, tensors, masks, epoch=None)
+            tensors = {name: t.masked_fill(~masks[name], 0) for name, t in tensors.items()}
+        coder = (rule.code or recipe.code).coder
+        for name, tensor in tensors.items():
+            result[name] = tensor
+            if rule.quantize is not None:
+                result[name] = replace(quantize(name, tensor, rule.quantize), coder=coder)
+            if progress is not None:
+                progress(name)
+    return {name: result[owners[name]] for name in state}
+
+
+def _names_by_rule(
+    state: Mapping[str, torch.Tensor], recipe: Recipe, owners: Mapping[str, str], left_alone: set[str]
+) -> Iterator[tuple[Rule, list[str]]]:
+    """Each rule with the tensors that it holds for, those of several names once, under their first."""
     done: set[str] = set()
     for rule, matched in recipe.assign(state).items():
         able = [name for name in matched if name not in left_alone and _can_compress(state[name])]
         # Of a tensor with several names: the first rule that matches any of them.
         names = [n for n in dict.fromkeys(owners[name] for name in able) if n not in done]
         done.update(names)
-        tensors = {name: state[name].detach() for name in names}
-        if rule.prune is not None:
-            masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in tensors.items()}
-            masks = _masks(rule.prune, tensors, masks, epoch=None)
-            tensors = {name: t.masked_fill(~masks[name], 0) for name, t in tensors.items()}
-        result.update(tensors)
-        if rule.quantize is not None:
-            coder = (rule.code or recipe.code).coder
-            for name, tensor in tensors.items():
-                result[name] = replace(quantize(name, tensor, rule.quantize), coder=coder)
-    return {name: result[owners[name]] for name in state}
+        yield rule, names
 
 
 def prune(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import as_bytes, raw, small_tensors
 
-from featherweight.coding import CODER_CHOICES, UnknownCoderError
+from featherweight.coding import CODERS, UnknownCoderError
 from featherweight.errors import TensorError
 from featherweight.fileformat import FileReader, TensorInfo, write_file
 from featherweight.tensors import ITEM_SIZES, Alias, QuantizedTensor, RawTensor
@@ -49,7 +49,15 @@ def test_small_file_round_trips_and_follows_the_specification(tmp_path):
     assert read_back["fc2.weight"].coder == "fixed"
 
 
-@pytest.mark.parametrize("coder", CODER_CHOICES)
+SPECIFIED = [name for name, coder in CODERS.items() if coder.id in plain_decoder.STREAMS]
+
+
+@pytest.mark.xfail(reason="docs/format.md does not specify context payloads yet", strict=True)
+def test_every_coder_is_specified():
+    assert list(CODERS) == SPECIFIED
+
+
+@pytest.mark.parametrize("coder", SPECIFIED)
 def test_specification_with_four_bit_streams(tmp_path, coder):
     generator = np.random.default_rng(3)
     indices = np.minimum(generator.geometric(0.3, 66_001) - 1, 40).astype(np.uint16)
@@ -106,7 +114,7 @@ def quantized_tensors(draw):
     shape = draw(st.sampled_from([(), (0, 3), (7,), (4, 5)]))
     index = st.integers(0, len(values) - 1)
     indices = draw(st.lists(index, min_size=math.prod(shape), max_size=math.prod(shape)))
-    coder = draw(st.sampled_from([None, *CODER_CHOICES]))
+    coder = draw(st.sampled_from([None, *SPECIFIED]))
     return QuantizedTensor(np.array(indices, np.uint8).reshape(shape), codebook, dtype, coder)
 
 

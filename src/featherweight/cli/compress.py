@@ -19,7 +19,7 @@ from featherweight.interop.checkpoints import read_checkpoint
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     import torch
 
@@ -65,12 +65,9 @@ def run(args: Namespace) -> None:
         recipe = default_recipe(args.checkpoint, state, args.sparsity, args.bits)
     if args.coder is not None:
         recipe = with_coder(recipe, args.coder)
-    tensors = {}
-    parts = list(independent_parts(state, recipe))
-    with progress("compressing", len(parts), quiet=args.quiet) as advance:
-        for part, rules in parts:
-            tensors.update(fw.compress(part, rules))
-            advance()
+    matched = sum(recipe.rule_for(name) is not None for name in state)
+    with progress("compressing", matched, quiet=args.quiet) as advance:
+        tensors = fw.compress(state, recipe, progress=lambda _: advance())
     size = fw.save_file(tensors, args.output, coder=recipe.code.coder, overwrite=args.force)
     _report(args, size, _dense_bytes(state.values()))
 
@@ -120,32 +117,6 @@ def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:
     """The same recipe with another coder for every rule."""
     rules = tuple(replace(rule, code=None) for rule in recipe.rules)
     return fw.Recipe(rules, fw.Code(coder))
-
-
-def independent_parts(
-    state: dict[str, torch.Tensor], recipe: fw.Recipe
-) -> Iterator[tuple[dict[str, torch.Tensor], fw.Recipe]]:
-    """Cut the work into steps for a progress bar, to the same result.
-
-    Tensors that are tied, and tensors that a rule prunes together, stay together.
-
-    Raises:
-        RecipeError: where a rule matches no tensor.
-    """
-    recipe.assign(state)
-    owners: dict[int, str] = {}
-    parts: dict[fw.Rule | str, list[str]] = {}
-    for name, tensor in state.items():
-        owner = owners.setdefault(tensor.data_ptr(), name)
-        rule = recipe.rule_for(owner)
-        together = rule is not None and rule.prune is not None and rule.prune.scope == "global"
-        parts.setdefault(rule if rule is not None and together else owner, []).append(name)
-    for names in parts.values():
-        used = {recipe.rule_for(name) for name in names}
-        yield (
-            {name: state[name] for name in names},
-            replace(recipe, rules=tuple(rule for rule in recipe.rules if rule in used)),
-        )
 
 
 def _just(names: list[str]) -> str:

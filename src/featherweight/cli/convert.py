@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from featherweight.cli.arguments import UsageError, check_output
 from featherweight.cli.console import say
-from featherweight.coding import CODERS
+from featherweight.coding import CODER_CHOICES
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -22,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="F",
         help="layers of a .net file: squeezenet, alexnet, or a YAML file with name, shape and bits of each",
     )
-    parser.add_argument("--coder", choices=list(CODERS), help="how to code the shared weights of a .fwt file")
+    parser.add_argument(
+        "--coder", choices=CODER_CHOICES, help="how to code the shared weights of a .fwt file"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from featherweight.coding.context import ContextCoder
 from featherweight.coding.fixed import FixedWidth
 from featherweight.coding.huffman import Huffman
 from featherweight.coding.layout import Coder, LayoutCoder
@@ -17,6 +18,7 @@ _ALL: tuple[Coder, ...] = (
     LayoutCoder("fixed", 16, FixedWidth()),
     LayoutCoder("huffman", 17, Huffman()),
     LayoutCoder("rans", 18, Rans(), sparse_slack=0.01),
+    ContextCoder(),
 )
 
 #: Coders of index arrays by name.

@@ -1,0 +1,97 @@
+"""The tables of the ``context`` coder, computed in integers so that every machine has the same ones.
+
+Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 1/256 and limited to ±11,
+where ``p`` reaches the last steps of its 16 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: What the kernel returns instead of a position.
+BUFFER_FULL = -1
+INVALID_LEVEL = -2
+
+#: Logits lie in ``-LOGIT_LIMIT .. LOGIT_LIMIT``.
+LOGIT_LIMIT = 11 * 256 - 1
+
+#: No coded probability is nearer to 0 or 1 than this many parts in 65,536.
+MIN_PROBABILITY = 12
+
+#: A probability state is ``p << COUNT_BITS | n``: 22 bits of probability, 10 bits of its number of updates.
+PROBABILITY_BITS = 22
+COUNT_BITS = 10
+COUNT_LIMIT = (1 << COUNT_BITS) - 1
+
+#: The stretch table is indexed by the top bits of a state.
+STRETCH_BITS = 14
+STRETCH_SHIFT = PROBABILITY_BITS + COUNT_BITS - STRETCH_BITS
+
+#: e^(1/256) in units of 2⁻⁶⁰.
+_E_STEP = 1157433911791679357
+_ONE = 1 << 60
+
+#: A state that n bits went into moves by 1 / (n + _FIRST_RATE) towards the next, in units of 2⁻¹⁶.
+_FIRST_RATE = 2.5
+
+#: A mixer's learning rate after n uses falls towards ``LEARNING[n >> LEARNING_SHIFT]``, as 1 / sqrt(n).
+LEARNING_SHIFT = 8
+LEARNING_LIMIT = (1 << 20) - 1
+_LEARNING_FIRST = 320
+_LEARNING_KNEE = 1 << 13
+
+#: Entries of the logarithm table; its argument counts eighths.
+LOG_SIZE = 8192
+
+
+def _logistic(bits: int) -> list[int]:
+    """``2 ** bits / (1 + e^-x)``, rounded, for every logit x."""
+    power, upper = _ONE, []
+    for _ in range(LOGIT_LIMIT + 1):
+        upper.append(((power << (bits + 1)) // (power + _ONE) + 1) >> 1)
+        power = power * _E_STEP >> 60
+    lower = [(1 << bits) - value for value in upper[:0:-1]]
+    return lower + upper
+
+
+def _squash() -> NDArray[np.int32]:
+    table = np.array(_logistic(16), np.int32)
+    return np.clip(table, MIN_PROBABILITY, (1 << 16) - MIN_PROBABILITY)
+
+
+def _stretch() -> NDArray[np.int16]:
+    """The logit of the middle of each of ``2 ** STRETCH_BITS`` equal parts of 0 to 1."""
+    fine = np.array(_logistic(32), np.int64)
+    middles = (2 * np.arange(1 << STRETCH_BITS, dtype=np.int64) + 1) << (31 - STRETCH_BITS)
+    logits = np.searchsorted(fine, middles) - LOGIT_LIMIT
+    return np.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT).astype(np.int16)
+
+
+def _logarithm() -> NDArray[np.int32]:
+    """``16 log2(i / 8)``, rounded down and never below 0."""
+    return np.array([max(0, (max(i, 1) ** 16).bit_length() - 1 - 48) for i in range(LOG_SIZE)], np.int32)
+
+
+def rates(first: float) -> NDArray[np.int32]:
+    """``2 ** 16 / (n + first)`` for every count n of a state, rounded down; ``first`` in halves."""
+    twice = int(2 * first)
+    return np.array([(1 << 17) // (2 * n + twice) for n in range(COUNT_LIMIT + 1)], np.int32)
+
+
+def _learning() -> NDArray[np.int32]:
+    uses = range(0, LEARNING_LIMIT + 1, 1 << LEARNING_SHIFT)
+    scale = _LEARNING_FIRST**2 * _LEARNING_KNEE
+    return np.array([math.isqrt(scale // (n + _LEARNING_KNEE)) for n in uses], np.int32)
+
+
+SQUASH = _squash()
+STRETCH = _stretch()
+LOGARITHM = _logarithm()
+RATE = rates(_FIRST_RATE)
+LEARNING = _learning()
