@@ -75,6 +75,11 @@ def test_specification_with_two_blocks(tmp_path):
     assert np.array_equal(np.frombuffer(decoded, np.float16) - 1, indices)
 
 
+def smallest(tensor):
+    sizes = {name: len(coder.encode(tensor.indices, tensor.codebook.size)) for name, coder in CODERS.items()}
+    return min(sizes, key=lambda name: sizes[name])
+
+
 def test_auto_records_the_coder_of_each_tensor(tmp_path):
     generator = np.random.default_rng(0)
     codebook = np.arange(16, dtype=np.float32)
@@ -86,11 +91,8 @@ def test_auto_records_the_coder_of_each_tensor(tmp_path):
     path = tmp_path / "auto.fwt"
     write_and_read(path, tensors, coder="auto")
     with FileReader(path) as reader:
-        assert [reader.info(name).coder for name in ("even", "skewed", "named")] == [
-            "fixed",
-            "rans",
-            "huffman",
-        ]
+        coders = [reader.info(name).coder for name in ("even", "skewed", "named")]
+    assert coders == ["fixed", smallest(tensors["skewed"]), "huffman"]
 
 
 @st.composite

@@ -22,7 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="F",
         help="layers of a .net file: squeezenet, alexnet, or a YAML file with name, shape and bits of each",
     )
-    parser.add_argument("--coder", choices=CODER_CHOICES, help="how to code the shared weights of a .fwt file")
+    parser.add_argument(
+        "--coder", choices=CODER_CHOICES, help="how to code the shared weights of a .fwt file"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
 
 

@@ -299,8 +299,7 @@ def _check_end(stream: NDArray[np.uint8], size: int, offset: int, span: int) -> 
 def _run(
     levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan, *, decoding: bool
 ) -> tuple[int, int, int]:
-    # Imported here, as Numba takes longer to import than a small file takes to read.
-    from featherweight.coding.context_kernel import code_block
+    from featherweight.coding.context_kernel import code_block  # which loads Numba
 
     numbers = plan.width, plan.lag, plan.inner, plan.negative, plan.positive
     at, low, span = code_block(levels, *numbers, plan.tree, plan.density(), stream, decoding)
