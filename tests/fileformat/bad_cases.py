@@ -125,6 +125,7 @@ def _entries() -> dict[str, BadFile]:
             b"\x01\x21" + b"\x01" * 33 + b"\0" + no_payload,
             "'a' that has 33 dimensions",
         ),
+        "dimensions-2-62": (b"\x01" + varints(2**62), f"has {2**62} dimensions"),
         "raw-coder-unknown": (
             b"\x01\x00" + bytes([UNKNOWN_RAW_CODER]) + no_payload,
             "raw coder 15, .* upgrade",
@@ -194,7 +195,7 @@ def _layouts() -> dict[str, BadFile]:
         "255": (b"\xff", "layout 255, .* upgrade"),
         "more-entries-than-elements": (b"\x01\x09", "9 entries for 8 elements"),
         "gap-past-the-end": (b"\x02\x03\x3f\x49\x00", "gap that runs past the end"),
-        "filler-last": (b"\x01\x01\x00\x00", "does not fill a gap"),
+        "filler-last": (b"\x01\x01\x01\x00", "does not fill a gap"),
         "filler-too-early": (b"\x01\x02\x00\x08", "does not fill a gap"),
         "longer": (b"\x00" + bytes(4), "1 bytes are left"),
     }
