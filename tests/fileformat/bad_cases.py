@@ -237,11 +237,9 @@ def _huffman() -> dict[str, BadFile]:
     }
     indices = np.tile(np.arange(4, dtype=np.uint8), 20_000)
     good = CODERS["huffman"].encode(indices, 4)
-    for size, reason in (
-        (4999, "does not end where"),
-        (5001, "runs past its end"),
-        (2**40, "runs past its end"),
-    ):
+    # The position in bits of a stream after 2^61 bytes would wrap around to 0.
+    faults = {4999: "does not end where", 5001: "runs past", 2**40: "runs past", 2**61: "runs past"}
+    for size, reason in faults.items():
         bad = good.replace(varints(5000), varints(size), 1)
         cases[f"stream-of-{size}"] = BadFile(quantized(bad, coder=HUFFMAN, size=4, shape=(80_000,)), reason)
     return cases
