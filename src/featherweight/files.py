@@ -59,7 +59,7 @@ def load_file(
     Args:
         path: a ``.fwt`` file.
         device: where the tensors go.
-        max_bytes: refuse a file whose tensors take more memory than this; 16 GiB unless given.
+        max_bytes: refuse a file whose tensors together take more memory than this; 16 GiB unless given.
 
     Returns:
         Tensors by name; names that were tied hold the same tensor.
@@ -68,6 +68,7 @@ def load_file(
         FormatError: for anything that is wrong with the file.
     """
     with FileReader(path, max_bytes=max_bytes) as reader:
+        reader.check_total()
         loaded: dict[str, torch.Tensor] = {}
         result = {}
         for name in reader.names:
