@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 BENCH := benchmarks/results
 
-.PHONY: demo test lint types unit setup clean bench bench-coders bench-constraints bench-epoch
+.PHONY: demo test lint types unit setup clean bench bench-coders bench-constraints bench-epoch golden fuzz
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -29,6 +29,13 @@ types: setup
 
 unit: setup
 	$(BIN)/pytest
+
+golden: setup  ## write the golden files of the current format version anew
+	$(BIN)/python tests/golden/make_golden.py
+
+N ?= 1000000
+fuzz: setup  ## attack the reader with N hostile files
+	$(BIN)/python fuzz/run.py --inputs $(N)
 
 bench: bench-coders bench-constraints bench-epoch  ## side by side with peers; tables and JSON
 

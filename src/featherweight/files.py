@@ -60,7 +60,7 @@ def load_file(
     Args:
         path: a ``.fwt`` file.
         device: where the tensors go.
-        max_bytes: refuse a file whose tensors take more memory than this; 16 GiB unless given.
+        max_bytes: refuse a file whose tensors together take more memory than this; 16 GiB unless given.
 
     Returns:
         Tensors by name; names that were tied hold the same tensor.

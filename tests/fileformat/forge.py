@@ -5,8 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from featherweight.coding import Cursor
-from featherweight.fileformat.directory import MAGIC, Directory, decode_directory, encode_directory
+from featherweight.coding import Cursor, encode_varint
+from featherweight.fileformat.directory import (
+    MAGIC,
+    Directory,
+    decode_directory,
+    dtype_code,
+    encode_directory,
+)
 
 HEADER = MAGIC + b"\0"
 
@@ -43,3 +49,14 @@ def with_payloads(data: bytes, change) -> bytes:
 def single(record: bytes, payload: bytes = b"") -> bytes:
     """A file with no metadata and one tensor "a", whose entry goes on with ``record`` after the name."""
     return seal(payload, b"\0\1\0\1a" + record)
+
+
+def varints(*values: int) -> bytes:
+    return b"".join(map(encode_varint, values))
+
+
+def tensor_file(dtype: str, shape: tuple[int, ...], coder_id: int, payload: bytes) -> bytes:
+    """A file of one tensor "a" that claims whatever it is told to, with right checksums."""
+    shape_bytes = varints(len(shape), *shape)
+    extent = varints(len(payload)) + zlib.crc32(payload).to_bytes(4, "little")
+    return single(bytes([dtype_code(dtype)]) + shape_bytes + bytes([coder_id]) + extent, payload)

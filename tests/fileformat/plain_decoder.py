@@ -4,20 +4,8 @@ import math
 import struct
 import zlib
 
-DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
-DTYPES += [
-    "complex64",
-    "complex128",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "bool",
-]
+DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"]
+DTYPES += ["complex128", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
 SIZES = [8, 4, 2, 2, 1, 1, 8, 16, 1, 2, 4, 8, 1, 2, 4, 8, 1]
 STRUCTS = {"float64": "d", "float32": "f", "float16": "e"}
 
@@ -67,6 +55,9 @@ class BitCounter:
             value = 2 * value + self.bit()
         return value
 
+    def ones(self):
+        return next((count for count in range(4) if not self.bit()), 4)
+
     def close(self):
         while self.used % 8:
             assert self.bit() == 0
@@ -95,17 +86,13 @@ def code_lengths(source, first, span):
             bits.close()
             return lengths
         symbol += 1
-        ones = 0
-        while ones < 4 and bits.bit():
-            ones += 1
+        ones = bits.ones()
         if ones == 3:
             zeros = 0
             while not bits.bit():
                 zeros += 1
             symbol += (1 << zeros) + bits.number(zeros)
-            ones = 0
-            while ones < 4 and bits.bit():
-                ones += 1
+            ones = bits.ones()
         length = bits.number(5) if ones == 4 else length + [0, 1, -1][ones]
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +121,23 @@ def quantized_tensors(draw):
     return QuantizedTensor(np.array(indices, np.uint8).reshape(shape), codebook, dtype, coder)
 
 
+@pytest.mark.parametrize("dtype", sorted(ITEM_SIZES))
+@pytest.mark.parametrize("fill", ["zero", "equal", "random"])
+def test_a_million_elements(fast_folder, dtype, fill):
+    size = ITEM_SIZES[dtype]
+    data = np.zeros(1_000_000 * size, np.uint8)
+    if fill == "equal":
+        data.reshape(-1, size)[:, 0] = 1
+    elif fill == "random":
+        data = np.random.default_rng(0).integers(0, 2 if dtype == "bool" else 256, data.size, np.uint8)
+    tensor = RawTensor(dtype, (1000, 1000), data)
+    assert as_bytes(write_and_read(fast_folder / "f.fwt", {"w": tensor})["w"]) == as_bytes(tensor)
+
+
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=500)
 @given(
     tensors=st.dictionaries(names, st.one_of(raw_tensors(), quantized_tensors()), max_size=5),
     metadata=st.dictionaries(names, st.text(st.characters(exclude_categories=["Cs"])), max_size=3),
@@ -260,19 +274,40 @@ def test_order_of_the_mapping_does_not_matter(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.parametrize("coder", CODERS)
+def test_threads_write_the_same_bytes_at_once(tmp_path, coder):
+    def write(number):
+        path = tmp_path / f"{number}.fwt"
+        write_file(path, lenet_300_100(), coder=coder)
+        return path.read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(write, range(8)))) == 1
+
+
 def test_other_processes_and_hash_seeds_write_the_same_bytes(tmp_path):
-    write_file(tmp_path / "here.fwt", small_tensors())
+    """Every coder, in processes of other seeds and thread counts, two of them at once."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from samples import small_tensors\n"
-        "from featherweight.fileformat import write_file\n"
-        "write_file(sys.argv[2], small_tensors())\n"
+        "from pathlib import Path\n"
+        "from make_golden import make\n"
+        "make(Path(sys.argv[2]))\n"
     )
-    path = tmp_path / "there.fwt"
-    arguments = [sys.executable, "-c", script, str(Path(__file__).parent), str(path)]
-    environment = {"PYTHONHASHSEED": "1234", "NUMBA_NUM_THREADS": "1"}
-    subprocess.run(arguments, check=True, env=os.environ | environment)
-    assert path.read_bytes() == (tmp_path / "here.fwt").read_bytes()
+    golden = Path(__file__).parent.parent / "golden"
+    processes = []
+    for seed, threads in (("0", "1"), ("1234", "2"), ("random", "1")):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": threads}
+        command = [sys.executable, "-c", script, str(golden), str(folder)]
+        processes.append(subprocess.Popen(command, env=environment))
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    first, *others = (
+        {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.fwt"))}
+        for folder in tmp_path.iterdir()
+    )
+    assert len(first) > 20
+    assert all(other == first for other in others)
 
 
 def test_tensors_are_fetched_one_at_a_time_in_order(tmp_path):

@@ -37,9 +37,13 @@ class AtomicFile:
 
     def __enter__(self) -> Self:
         self._check_target()
-        with self._output_errors():
-            self._file = self._temporary.open("xb")
-        return self
+        try:
+            with self._output_errors():
+                self._file = self._temporary.open("xb")
+            return self
+        except BaseException:  # Ctrl-C between the file's birth and the block, which alone calls __exit__
+            self._discard()
+            raise
 
     def write(self, data: bytes) -> None:
         """Append ``data``."""
@@ -71,11 +75,13 @@ class AtomicFile:
 
     def _discard(self) -> None:
         """Remove what is left of the temporary file; after a commit there is nothing."""
-        if self._file is not None:
-            with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
-                self._file.close()
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        try:
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
+                    self._file.close()
+        finally:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _output_errors(self) -> Iterator[None]:

@@ -156,4 +156,5 @@ def _widen(stored: NDArray[np.uint8], storage: str, carrier: np.dtype[Any]) -> N
     data = stored.tobytes()
     if storage == "bfloat16":
         return (np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return np.frombuffer(data, np.dtype(storage).newbyteorder("<")).astype(carrier)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, which the caller refuses in its own words
+        return np.frombuffer(data, np.dtype(storage).newbyteorder("<")).astype(carrier)
