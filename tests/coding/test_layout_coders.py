@@ -138,7 +138,9 @@ def test_index_outside_the_codebook_is_refused_when_encoding(name):
 def test_registry():
     assert coder_by_name("fixed").id == 16
     assert coder_by_id(17).name == "huffman"
-    with pytest.raises(UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman, rans, context, auto"):
+    with pytest.raises(
+        UnknownCoderError, match="unknown coder 'zip'; known: fixed, huffman, rans, context, auto"
+    ):
         coder_by_name("zip")
     assert issubclass(UnknownCoderError, FeatherweightError)
     with pytest.raises(FormatError, match="upgrade"):
