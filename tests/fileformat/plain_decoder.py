@@ -4,6 +4,8 @@ import math
 import struct
 import zlib
 
+import plain_context_decoder
+
 DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 DTYPES += [
     "complex64",
@@ -186,6 +188,8 @@ def rans_stream(source, count, alphabet):
 
 
 STREAMS = {16: fixed_stream, 17: huffman_stream, 18: rans_stream}
+CONTEXT = 19
+CODERS = {*STREAMS, CONTEXT}
 
 
 def index_array(source, numel, k, coder):
@@ -200,6 +204,37 @@ def index_array(source, numel, k, coder):
     for gap, code in zip(gaps, codes, strict=True):
         position += gap + 1
         indices[position] = code
+    return indices
+
+
+def context_array(source, shape, k):
+    numel = math.prod(shape)
+    if numel == 0:
+        return []
+    flags = source.u8()
+    if flags == 1:
+        return [source.varint()] * numel
+    assert flags in (0, 2, 4, 6)
+    negative, lag, inner, guess = source.varint(), source.varint(), source.varint(), source.u8()
+    transposed = flags & 2
+    width = 1024 if len(shape) < 2 else shape[0] if transposed else numel // shape[0]
+    width = min(1024, numel) if width > 65536 or len(shape) < 2 else width
+    assert not transposed or (len(shape) >= 2 and shape[0] <= 65536)
+    assert negative < k
+    assert 1 <= inner <= lag <= min(width, 4096)
+    assert guess > 0
+    size = max(1, plain_context_decoder.BLOCK // width) * width
+    starts = range(0, numel, size)
+    lengths = [source.varint() for _ in starts[1:]]
+    lengths.append(len(source.data) - source.at - sum(lengths))
+    indices = []
+    for start, length in zip(starts, lengths, strict=True):
+        elements = min(size, numel - start)
+        plan = (width, lag, inner, negative, k - 1 - negative, bool(flags & 4), guess)
+        levels = plain_context_decoder.decode_block(source.take(length), elements, *plan)
+        indices += [v + negative + (v < 0) if v else 0 for v in levels]
+    if transposed:
+        return [indices[column * width + row] for row in range(width) for column in range(numel // width)]
     return indices
 
 
@@ -220,9 +255,9 @@ def codebook_values(data, storage):
     return [value for (value,) in struct.iter_unpack("<" + letter, data)]
 
 
-def tensor_bytes(source, dtype, numel, coder):
+def tensor_bytes(source, dtype, shape, coder):
     """The elements of a tensor as little-endian bytes."""
-    size = SIZES[dtype]
+    size, numel = SIZES[dtype], math.prod(shape)
     if coder == 0:
         return source.take(numel * size)
     if coder == 1:
@@ -236,6 +271,8 @@ def tensor_bytes(source, dtype, numel, coder):
         items = [struct.pack("<f", value)[2:] for value in values]
     else:
         items = [struct.pack("<" + STRUCTS[DTYPES[dtype]], value) for value in values]
+    if coder == CONTEXT:
+        return b"".join(items[i] for i in context_array(source, shape, k))
     return b"".join(items[i] for i in index_array(source, numel, k, coder))
 
 
@@ -259,7 +296,7 @@ def decode(data):
             payload = payloads.take(source.varint())
             assert zlib.crc32(payload) == struct.unpack("<I", source.take(4))[0]
             inner = Bytes(payload)
-            tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, math.prod(shape), coder))
+            tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, shape, coder))
             assert inner.at == len(payload)
         names.append(name)
     assert source.at == len(directory)
