@@ -36,6 +36,7 @@ golden: setup  ## write the golden files of the current format version anew
 N ?= 1000000
 fuzz: setup  ## attack the reader with N hostile files
 	$(BIN)/python fuzz/run.py --inputs $(N)
+	$(BIN)/pytest -m slow
 
 bench: bench-coders bench-constraints bench-epoch  ## side by side with peers; tables and JSON
 

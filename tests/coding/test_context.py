@@ -86,6 +86,14 @@ def test_constant_arrays_take_two_bytes():
     assert len(round_trip(np.full((3, 3), 7, np.uint8), 16)) == 2
 
 
+@pytest.mark.parametrize("zero_at", [0, 5000, -1])
+@pytest.mark.parametrize("size", [1 << 20, 3 << 20])
+def test_sure_decisions_may_take_no_bytes(size, zero_at):
+    indices = np.ones(size, np.uint8)
+    indices[zero_at] = 0
+    assert len(round_trip(indices, 2)) < 60
+
+
 def test_no_elements_take_no_bytes():
     assert round_trip(np.zeros((0, 3), np.uint8), 0) == b""
 

@@ -4,175 +4,17 @@ import math
 import struct
 import zlib
 
+import plain_context_decoder
+from plain_streams import STREAMS, Bytes, rans_stream
+
 DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"]
 DTYPES += ["complex128", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
 SIZES = [8, 4, 2, 2, 1, 1, 8, 16, 1, 2, 4, 8, 1, 2, 4, 8, 1]
 STRUCTS = {"float64": "d", "float32": "f", "float16": "e"}
 
 
-class Bytes:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, count):
-        assert self.at + count <= len(self.data)
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def u8(self):
-        return self.take(1)[0]
-
-    def varint(self):
-        value = shift = 0
-        while True:
-            byte = self.u8()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def text(self):
-        return self.take(self.varint())
-
-    def bits(self):
-        """Bits from here on; the generator's caller tells how many bytes it has used."""
-        for byte in self.data[self.at :]:
-            for i in range(8):
-                yield byte >> i & 1
-
-
-class BitCounter:
-    def __init__(self, source):
-        self.source, self.iterator, self.used = source, source.bits(), 0
-
-    def bit(self):
-        self.used += 1
-        return next(self.iterator)
-
-    def number(self, digits):
-        value = 0
-        for _ in range(digits):
-            value = 2 * value + self.bit()
-        return value
-
-    def ones(self):
-        return next((count for count in range(4) if not self.bit()), 4)
-
-    def close(self):
-        while self.used % 8:
-            assert self.bit() == 0
-        self.source.take(self.used // 8)
-
-
-def clog2(n):
-    return 0 if n <= 1 else math.ceil(math.log2(n))
-
-
-def fixed_stream(source, count, alphabet):
-    bits = BitCounter(source)
-    symbols = [sum(bits.bit() << i for i in range(clog2(alphabet))) for _ in range(count)]
-    bits.close()
-    return symbols
-
-
-def code_lengths(source, first, span):
-    if span == 0:
-        return None
-    bits = BitCounter(source)
-    lengths, length, symbol = {}, bits.number(5), first
-    while True:
-        lengths[symbol] = length
-        if symbol == first + span:
-            bits.close()
-            return lengths
-        symbol += 1
-        ones = bits.ones()
-        if ones == 3:
-            zeros = 0
-            while not bits.bit():
-                zeros += 1
-            symbol += (1 << zeros) + bits.number(zeros)
-            ones = bits.ones()
-        length = bits.number(5) if ones == 4 else length + [0, 1, -1][ones]
-
-
-def huffman_stream(source, count, alphabet):
-    if count == 0:
-        return []
-    first = source.varint()
-    lengths = code_lengths(source, first, source.varint())
-    if lengths is None:
-        return [first] * count
-    codewords, code, before = {}, 0, 0
-    for symbol in sorted(lengths, key=lambda s: (lengths[s], s)):
-        code <<= lengths[symbol] - before
-        before = lengths[symbol]
-        codewords[before, code] = symbol
-        code += 1
-    assert code == 1 << before
-    streams = 4 if count >= 65536 else 1
-    for _ in range(streams - 1):
-        source.varint()
-    chunk, symbols = -(-count // streams), []
-    for start in range(0, count, chunk):
-        bits = BitCounter(source)
-        for _ in range(min(chunk, count - start)):
-            length = code = 0
-            while (length, code) not in codewords:
-                length, code = length + 1, 2 * code + bits.bit()
-            symbols.append(codewords[length, code])
-        bits.close()
-    return symbols
-
-
-def rans_table(source):
-    first, span = source.varint(), source.varint()
-    lengths = code_lengths(source, first, span)
-    if lengths is None:
-        return first
-    head = source.u8()
-    n, digits = head % 16 + 1, head // 16 % 8
-    rest = max(lengths, key=lambda s: (lengths[s], -s))
-    bits, shares = BitCounter(source), {}
-    for symbol, length in lengths.items():
-        kept = 0 if symbol == rest else length - 1 if digits == 7 else min(digits, length - 1)
-        shares[symbol] = ((1 << kept) + bits.number(kept)) << (length - 1 - kept)
-    bits.close()
-    shares[rest] = 0
-    shares[rest] = 2**n - sum(shares.values())
-    assert shares[rest] > 0
-    slots = [(symbol, i) for symbol, share in shares.items() for i in range(share)]
-    return n, shares, slots, 32 if head >= 128 else 1
-
-
-def rans_stream(source, count, alphabet):
-    if count == 0:
-        return []
-    table = rans_table(source)
-    if isinstance(table, int):
-        return [table] * count
-    n, shares, slots, lanes = table
-    block = 1 << 20
-    sizes = [source.varint() for _ in range(-(-count // block) - 1)]
-    symbols = []
-    for start, size in zip(range(0, count, block), [*sizes, None], strict=True):
-        begin = source.at
-        states = [struct.unpack("<I", source.take(4))[0] for _ in range(lanes)]
-        assert min(states) >= 2**16
-        for i in range(min(block, count - start)):
-            x = states[i % lanes]
-            symbol, place = slots[x % 2**n]
-            x = shares[symbol] * (x >> n) + place
-            if x < 2**16:
-                x = x * 2**16 + struct.unpack("<H", source.take(2))[0]
-            states[i % lanes] = x
-            symbols.append(symbol)
-        assert set(states) == {2**16}
-        assert size in (None, source.at - begin)
-    return symbols
-
-
-STREAMS = {16: fixed_stream, 17: huffman_stream, 18: rans_stream}
+CONTEXT = 19
+CODERS = {*STREAMS, CONTEXT}
 
 
 def index_array(source, numel, k, coder):
@@ -187,6 +29,37 @@ def index_array(source, numel, k, coder):
     for gap, code in zip(gaps, codes, strict=True):
         position += gap + 1
         indices[position] = code
+    return indices
+
+
+def context_array(source, shape, k):
+    numel = math.prod(shape)
+    if numel == 0:
+        return []
+    flags = source.u8()
+    if flags == 1:
+        return [source.varint()] * numel
+    assert flags in (0, 2, 4, 6)
+    negative, lag, inner, guess = source.varint(), source.varint(), source.varint(), source.u8()
+    transposed = flags & 2
+    width = 1024 if len(shape) < 2 else shape[0] if transposed else numel // shape[0]
+    width = min(1024, numel) if width > 65536 or len(shape) < 2 else width
+    assert not transposed or (len(shape) >= 2 and shape[0] <= 65536)
+    assert negative < k
+    assert 1 <= inner <= lag <= min(width, 4096)
+    assert guess > 0
+    size = max(1, plain_context_decoder.BLOCK // width) * width
+    starts = range(0, numel, size)
+    lengths = [source.varint() for _ in starts[1:]]
+    lengths.append(len(source.data) - source.at - sum(lengths))
+    indices = []
+    for start, length in zip(starts, lengths, strict=True):
+        elements = min(size, numel - start)
+        plan = (width, lag, inner, negative, k - 1 - negative, bool(flags & 4), guess)
+        levels = plain_context_decoder.decode_block(source.take(length), elements, *plan)
+        indices += [v + negative + (v < 0) if v else 0 for v in levels]
+    if transposed:
+        return [indices[column * width + row] for row in range(width) for column in range(numel // width)]
     return indices
 
 
@@ -207,9 +80,9 @@ def codebook_values(data, storage):
     return [value for (value,) in struct.iter_unpack("<" + letter, data)]
 
 
-def tensor_bytes(source, dtype, numel, coder):
+def tensor_bytes(source, dtype, shape, coder):
     """The elements of a tensor as little-endian bytes."""
-    size = SIZES[dtype]
+    size, numel = SIZES[dtype], math.prod(shape)
     if coder == 0:
         return source.take(numel * size)
     if coder == 1:
@@ -223,6 +96,8 @@ def tensor_bytes(source, dtype, numel, coder):
         items = [struct.pack("<f", value)[2:] for value in values]
     else:
         items = [struct.pack("<" + STRUCTS[DTYPES[dtype]], value) for value in values]
+    if coder == CONTEXT:
+        return b"".join(items[i] for i in context_array(source, shape, k))
     return b"".join(items[i] for i in index_array(source, numel, k, coder))
 
 
@@ -246,7 +121,7 @@ def decode(data):
             payload = payloads.take(source.varint())
             assert zlib.crc32(payload) == struct.unpack("<I", source.take(4))[0]
             inner = Bytes(payload)
-            tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, math.prod(shape), coder))
+            tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, shape, coder))
             assert inner.at == len(payload)
         names.append(name)
     assert source.at == len(directory)

@@ -73,8 +73,10 @@ def test_make_golden_can_be_run_again(tmp_path):
         assert (tmp_path / "good" / name).exists()
 
 
-def test_the_plain_decoder_is_short_and_independent():
-    source = Path(plain_decoder.__file__).read_text()
+@pytest.mark.parametrize("name", ["plain_decoder", "plain_streams", "plain_context_decoder"])
+def test_the_plain_decoders_are_short_and_independent(name):
+    source = Path(plain_decoder.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 200
     assert "featherweight" not in source
-    assert set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE)) == {"math", "struct", "zlib"}
+    imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
+    assert imported <= {"math", "struct", "zlib", "plain_streams", "plain_context_decoder"}

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow  # minutes: `make fuzz` runs it
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_every_check_is_missed_when_it_is_off():
     script = Path(__file__).parent / "switch_off.py"

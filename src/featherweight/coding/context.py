@@ -29,7 +29,6 @@ from featherweight.coding.context_tables import (
     BUFFER_FULL,
     INVALID_LEVEL,
     LOGIT_LIMIT,
-    MIN_PROBABILITY,
     PROBABILITY_BITS,
     SQUASH,
 )
@@ -54,9 +53,6 @@ MAX_WIDTH = 1 << 16
 FOLDED_WIDTH = 1 << 10
 
 MAX_LAG = 1 << 12
-
-#: A decision takes at least log2(65536 / (65536 - MIN_PROBABILITY)) bits, so no byte holds more elements.
-_MAX_ELEMENTS_PER_BYTE = math.ceil(8 / -math.log2(1 - MIN_PROBABILITY / 65536))
 
 #: Nonzero magnitudes larger than this on average are coded by their digits.
 _LARGE_MEAN = 6
@@ -127,7 +123,8 @@ class ContextCoder:
                 raise FormatError(f"holds index {value} of a codebook of {codebook_size}")
             return np.full(shape, value, dtype)
         plan = _read_plan(cursor, flags, shape, codebook_size)
-        if numel > _MAX_ELEMENTS_PER_BYTE * (cursor.remaining + 8):
+        # A block may have no bytes at all, but for each one but the last its size takes a byte.
+        if (numel - 1) // plan.block_elements() > cursor.remaining:
             raise FormatError(f"is too short for {numel} elements")
         levels = _decode_blocks(cursor, numel, plan)
         indices = np.where(levels < 0, levels + (plan.negative + 1), levels)

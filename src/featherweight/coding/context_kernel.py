@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from featherweight.coding.context_mixer import SETS_SIGN, SETS_SIZE, STEPS, first_weights, mix, train
 from featherweight.coding.context_steps import (
     aligned,
     carry,
@@ -24,6 +25,7 @@ from featherweight.coding.context_steps import (
     learn,
     log_mean,
     move_mean,
+    or_else,
     quantise,
     side,
 )
@@ -32,9 +34,6 @@ from featherweight.coding.context_tables import (
     COUNT_BITS,
     COUNT_LIMIT,
     INVALID_LEVEL,
-    LEARNING,
-    LEARNING_LIMIT,
-    LEARNING_SHIFT,
     LOG_SIZE,
     LOGARITHM,
     LOGIT_LIMIT,
@@ -65,15 +64,6 @@ _POSITION_CONTEXTS = 64 * 16
 _DENSITY_CONTEXTS = 32 * 32
 _SIGN_CONTEXTS = 1024
 _SIZE_CONTEXTS = 64
-
-# Weight sets of the mixers: 8 integers each: 6 weights, the learning rate, a count of uses.
-_STEPS = 16  # the first decisions on a magnitude have weights of their own
-_SETS_ZERO = 0
-_SETS_SIGN = 32
-_SETS_SIZE = 64
-_SET_COUNT = 64 + _STEPS * 33
-_FIRST_WEIGHT = 12_300  # of 65,536
-_FIRST_LEARNING = 3200
 
 _MEAN_LIMIT = 255
 
@@ -128,9 +118,7 @@ def code_block(
     order0 = np.full(_NODES, _EVEN, np.uint32)
     order0[0] = np.uint32(density << COUNT_BITS)
 
-    weights = np.zeros((_SET_COUNT, 8), np.int32)
-    weights[:, :6] = _FIRST_WEIGHT
-    weights[:, 6] = _FIRST_LEARNING
+    weights = first_weights()
 
     # Mean magnitudes of nonzero levels (12 fraction bits) in each column, group and kernel position.
     column_mean, column_seen = np.zeros(width, np.int64), np.zeros(width, np.int32)
@@ -190,9 +178,8 @@ def code_block(
                 if stage == _ZERO:
                     node = 0
                     bit = np.int64(level != 0)
-                    row_state, group_state = slots[row_at], slots[group_at + group]
-                    row_state = row_state if row_state else order0[0]
-                    group_state = group_state if group_state else order0[0]
+                    row_state = or_else(slots[row_at], order0[0])
+                    group_state = or_else(slots[group_at + group], order0[0])
                     s1 = column_at + column
                     s2 = group_at + group
                     s3 = near_at + near_all
@@ -203,7 +190,7 @@ def code_block(
                         + coarse(STRETCH[row_state >> STRETCH_SHIFT])
                     )
                     s6 = row_at
-                    first, second = _SETS_ZERO + age, _SETS_ZERO + 16 + near_count
+                    first, second = age, 16 + near_count
                 elif stage == _SIGN:
                     node = 1
                     bit = np.int64(level > 0)
@@ -220,7 +207,7 @@ def code_block(
                     )
                     s5 = sign_at + 4 * _SIGN_CONTEXTS + here3 + 9 * side(over)
                     s6 = side_at + group
-                    first, second = _SETS_SIGN + age, _SETS_SIGN + 16 + near_count
+                    first, second = SETS_SIGN + age, SETS_SIGN + 16 + near_count
                 else:
                     if tree:
                         digit = step
@@ -235,7 +222,7 @@ def code_block(
                         bit = np.int64((magnitude - UNARY_LIMIT + 1) >> (step - UNARY_LIMIT + 1) != 0)
                         node = step
                     else:  # and written
-                        digit = _STEPS
+                        digit = STEPS
                         bit = np.int64((magnitude - UNARY_LIMIT + 1) >> (left - 1) & 1)
                         node = UNARY_LIMIT + GAMMA_DIGITS + left
                     both = size_at + node * _SIZE_CONTEXTS
@@ -244,21 +231,19 @@ def code_block(
                     s1, s2 = own + c1, own + sizes + c2
                     s3, s4 = (own if tree else both) + 2 * sizes + c3, both + 3 * sizes + c4
                     s5, s6 = own + 4 * sizes + c5, (own if tree else both) + 5 * sizes + c6
-                    if digit >= _STEPS:
-                        digit = _STEPS - 1
-                    first, second = _SETS_SIZE + _STEPS + digit * 32 + base, _SETS_SIZE + digit
+                    if digit >= STEPS:
+                        digit = STEPS - 1
+                    first, second = SETS_SIZE + STEPS + digit * 32 + base, SETS_SIZE + digit
 
                 # Six states, each begun where the node's own probability stands.
                 order = order0[node]
                 begin = (order >> COUNT_BITS) << COUNT_BITS
-                v1, v2, v3 = slots[np.uint64(s1)], slots[np.uint64(s2)], slots[np.uint64(s3)]
-                v4, v5, v6 = slots[np.uint64(s4)], slots[np.uint64(s5)], slots[np.uint64(s6)]
-                v1 = v1 if v1 else begin
-                v2 = v2 if v2 else begin
-                v3 = v3 if v3 else begin
-                v4 = v4 if v4 else begin
-                v5 = v5 if v5 else begin
-                v6 = v6 if v6 else begin
+                v1 = or_else(slots[np.uint64(s1)], begin)
+                v2 = or_else(slots[np.uint64(s2)], begin)
+                v3 = or_else(slots[np.uint64(s3)], begin)
+                v4 = or_else(slots[np.uint64(s4)], begin)
+                v5 = or_else(slots[np.uint64(s5)], begin)
+                v6 = or_else(slots[np.uint64(s6)], begin)
                 x1 = np.int64(STRETCH[np.uint64(v1 >> STRETCH_SHIFT)])
                 x2 = np.int64(STRETCH[np.uint64(v2 >> STRETCH_SHIFT)])
                 x3 = np.int64(STRETCH[np.uint64(v3 >> STRETCH_SHIFT)])
@@ -268,10 +253,8 @@ def code_block(
 
                 # Two mixers, and the mean of what they say.
                 wa, wb = weights[np.uint64(first)], weights[np.uint64(second)]
-                da = wa[0] * x1 + wa[1] * x2 + wa[2] * x3 + wa[3] * x4 + wa[4] * x5 + wa[5] * x6
-                db = wb[0] * x1 + wb[1] * x2 + wb[2] * x3 + wb[3] * x4 + wb[4] * x5 + wb[5] * x6
-                da = min(max(da >> 16, -LOGIT_LIMIT), LOGIT_LIMIT)
-                db = min(max(db >> 16, -LOGIT_LIMIT), LOGIT_LIMIT)
+                da = mix(wa, x1, x2, x3, x4, x5, x6)
+                db = mix(wb, x1, x2, x3, x4, x5, x6)
                 p = np.int64(SQUASH[np.uint64(((da + db) >> 1) + LOGIT_LIMIT)])
 
                 # The range coder: the lower part of the interval is a 1.
@@ -305,24 +288,8 @@ def code_block(
                         at += 1
 
                 # Everything learns from the outcome.
-                ea = ((bit << 16) - bit - SQUASH[np.uint64(da + LOGIT_LIMIT)]) * wa[6]
-                eb = ((bit << 16) - bit - SQUASH[np.uint64(db + LOGIT_LIMIT)]) * wb[6]
-                wa[0] += (x1 * ea + 0x800000) >> 24
-                wa[1] += (x2 * ea + 0x800000) >> 24
-                wa[2] += (x3 * ea + 0x800000) >> 24
-                wa[3] += (x4 * ea + 0x800000) >> 24
-                wa[4] += (x5 * ea + 0x800000) >> 24
-                wa[5] += (x6 * ea + 0x800000) >> 24
-                wb[0] += (x1 * eb + 0x800000) >> 24
-                wb[1] += (x2 * eb + 0x800000) >> 24
-                wb[2] += (x3 * eb + 0x800000) >> 24
-                wb[3] += (x4 * eb + 0x800000) >> 24
-                wb[4] += (x5 * eb + 0x800000) >> 24
-                wb[5] += (x6 * eb + 0x800000) >> 24
-                wa[6] += (LEARNING[np.uint64(wa[7] >> LEARNING_SHIFT)] - wa[6]) >> 6
-                wa[7] = min(wa[7] + 1, LEARNING_LIMIT)
-                wb[6] += (LEARNING[np.uint64(wb[7] >> LEARNING_SHIFT)] - wb[6]) >> 6
-                wb[7] = min(wb[7] + 1, LEARNING_LIMIT)
+                train(wa, bit, da, x1, x2, x3, x4, x5, x6)
+                train(wb, bit, db, x1, x2, x3, x4, x5, x6)
                 target = bit * _TOP
                 slots[np.uint64(s1)] = learn(v1, target, RATE)
                 slots[np.uint64(s2)] = learn(v2, target, RATE)
@@ -355,11 +322,9 @@ def code_block(
                         while (limit - 1) >> left:
                             left += 1
                     row_log = log_mean(row_mean)
-                    group_log = log_mean(group_mean[group] if group_seen[group] else whole_mean)
-                    column_log = log_mean(column_mean[column] if column_seen[column] else whole_mean)
-                    kernel_log = log_mean(
-                        position_mean[column % lag] if position_mean[column % lag] else whole_mean
-                    )
+                    group_log = log_mean(or_else(group_mean[group], whole_mean))
+                    column_log = log_mean(or_else(column_mean[column], whole_mean))
+                    kernel_log = log_mean(or_else(position_mean[column % lag], whole_mean))
                     whole_log = log_mean(whole_mean)
                     local = 3 * (abs(west) + abs(back) + abs(north)) + abs(west2) + abs(back_east)
                     local += abs(back_west) + abs(back2) + abs(up2[j]) + abs(up[j - 1]) + abs(up[j + 1])

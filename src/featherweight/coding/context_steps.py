@@ -31,6 +31,12 @@ def move_mean(mean: Any, seen: Any, size: Any, prior: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def or_else(value: Any, otherwise: Any) -> Any:
+    """A state or mean, or what stands in for it while it is 0, never used."""
+    return value if value else otherwise
+
+
+@njit(cache=True, nogil=True)
 def side(level: Any) -> Any:
     """0, 1 or 2: below zero, zero, above."""
     return 1 + (level > 0) - (level < 0)
