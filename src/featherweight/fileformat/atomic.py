@@ -41,7 +41,7 @@ class AtomicFile:
             self._file = self._temporary.open("xb")
         return self
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append ``data``."""
         assert self._file is not None, "write() belongs inside the with block"  # noqa: S101
         with self._output_errors():
