@@ -18,7 +18,7 @@ Scores: TypeAlias = Callable[[str], torch.Tensor]
 _SLICE = 1 << 20
 
 #: Scores around the border that are kept to be sorted, 8 bytes each.
-_MOST_HELD = 1 << 22
+_MOST_HELD = 1 << 20
 
 #: A pass that meets more of them narrows the window around the border by so many bits.
 _BITS_A_PASS = 16
