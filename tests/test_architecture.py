@@ -20,6 +20,7 @@ FLOORS = [
     {"strict", "pruning", "quantization"},
     {"constraints"},
     {"recipe"},
+    {"lazy"},
     {"compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import featherweight as fw
 from featherweight.compression import encode_state
 from featherweight.constraints import Constraints
+from featherweight.lazy import HeldTensors, LazyTensors
 from featherweight.quantization import assign_nearest
 
 
@@ -395,3 +396,76 @@ def test_share_after_prune_keeps_what_is_pruned():
         assert model[3].weight.unique().numel() <= 8
     quantized = second.quantized("3.weight")
     np.testing.assert_array_equal(quantized.dequantize(), model[3].weight.detach().numpy())
+
+
+# -- one tensor at a time --------------------------------------------------------------------------
+
+
+class Lazy(LazyTensors):
+    """A state dict whose tensors are made anew whenever they are asked for."""
+
+    def __init__(self, state):
+        super().__init__(HeldTensors(state).specs, HeldTensors(state).owners)
+        self.state = state
+        self.asked = []
+
+    def __getitem__(self, name):
+        self.asked.append(name)
+        return self.state[name].clone()
+
+
+QUANTIZE = fw.Quantize(bits=3)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        fw.Rule("*.weight", fw.Prune(sparsity=0.6), QUANTIZE),
+        fw.Rule("*.weight", fw.Prune(sparsity=0.6, scope="global"), QUANTIZE),
+        fw.Rule("*.weight", fw.Prune(std=0.9), QUANTIZE, fw.Code("fixed")),
+        fw.Rule("*.weight", fw.Prune(std=0.9, scope="global"), QUANTIZE),
+        fw.Rule("*.weight", fw.Prune(f"{__name__}.opposite", sparsity=0.3, scope="global")),
+        fw.Rule("*.weight", quantize=QUANTIZE),
+    ],
+)
+def test_lazily_the_same_file_comes_out(tmp_path, rule):
+    state = make_model().state_dict()
+    state["tied.weight"] = state["3.weight"]
+    recipe = recipe_of(rule)
+    at_once = fw.compress(state, recipe)
+    lazy = Lazy(state)
+    lazily = fw.compress_lazily(lazy, recipe)
+    assert lazy.asked == []
+    assert list(lazily) == list(at_once)
+    assert lazily.specs["3.weight"].shape == (12, 144)
+    fw.save_file(at_once, tmp_path / "at_once.fwt")
+    fw.save_file(lazily, tmp_path / "lazily.fwt")
+    assert (tmp_path / "at_once.fwt").read_bytes() == (tmp_path / "lazily.fwt").read_bytes()
+    assert "tied.weight" not in lazy.asked or "3.weight" not in lazy.asked
+
+
+@pytest.mark.parametrize("amount", [{"sparsity": 0.7}, {"std": 0.8}])
+def test_global_pruning_in_passes_is_that_of_training(amount):
+    rule = fw.Rule("[035].weight", fw.Prune(scope="global", **amount))
+    model = make_model()
+    lazily = fw.compress_lazily(Lazy(model.state_dict()), recipe_of(rule))
+    fw.prune(model, recipe_of(rule))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(lazily[name], tensor)
+
+
+@pytest.mark.parametrize("amount", [{"sparsity": 0.7}, {"std": 0.8}])
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_lazily_what_is_not_finite_is_refused_by_name(tmp_path, amount, scope):
+    state = make_model().state_dict()
+    state["5.weight"][0, 0] = torch.nan
+    rule = fw.Rule("[035].weight", fw.Prune(scope=scope, **amount))
+    with pytest.raises(fw.TensorError, match=r"5\.weight: .*not finite"):
+        fw.save_file(fw.compress_lazily(Lazy(state), recipe_of(rule)), tmp_path / "a.fwt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_tells_every_tensor_once():
+    told = []
+    fw.compress(Tied(), recipe_of(fw.Rule("*", quantize=QUANTIZE)), progress=told.append)
+    assert told == ["first.weight"]

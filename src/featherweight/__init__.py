@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featherweight.compression import compress, prune, share
+    from featherweight.compression import compress, compress_lazily, prune, share
     from featherweight.constraints import Constraints
     from featherweight.errors import (
         CheckpointError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "compression": ["compress", "prune", "share"],
+    "compression": ["compress", "compress_lazily", "prune", "share"],
     "constraints": ["Constraints"],
     "errors": [
         "CheckpointError",
@@ -69,6 +69,7 @@ __all__ = [
     "Schedule",
     "TensorError",
     "compress",
+    "compress_lazily",
     "load_file",
     "load_model",
     "open_file",

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from featherweight.constraints import Constraints
 from featherweight.errors import TensorError
-from featherweight.files import identity
-from featherweight.pruning import check_finite, importance_by_name, prune_below_std, prune_lowest, score
+from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
+from featherweight.pruning import (
+    check_finite,
+    importance_by_name,
+    lowest_by_tensor,
+    pooled_std,
+    prune_below_std,
+    prune_lowest,
+    score,
+)
 from featherweight.quantization import quantize_kmeans
 from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
 
@@ -41,7 +50,7 @@ def compress(
             statistics of batch normalisation, are left raw; in a state dict they cannot be told.
         recipe: what to do with which tensor. Schedules are taken at their end. A tied tensor is one
             tensor: the first rule that matches any of its names holds.
-        progress: called with the name of each tensor that a rule is done with.
+        progress: called with the name of each tensor when it is done, tied ones once.
 
     Returns:
         A mapping from tensor name to tensor, ready for :func:`featherweight.save_file`. A tensor that no
@@ -51,37 +60,109 @@ def compress(
         RecipeError: where a rule matches no tensor.
         TensorError: where weights are not finite, naming the tensor.
     """
-    state = model.state_dict() if isinstance(model, torch.nn.Module) else model
     left_alone: set[str] = set()
     if isinstance(model, torch.nn.Module):
         left_alone = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-    result: dict[str, torch.Tensor | QuantizedTensor] = {name: t.detach() for name, t in state.items()}
-    owners = _owners(state)
-    for rule, names in _names_by_rule(state, recipe, owners, left_alone):
-        tensors = {name: state[name].detach() for name in names}
+        model = model.state_dict()
+    lazy = _Compressed(as_lazy(model), recipe, left_alone)
+    made = {}
+    for name in lazy.distinct:
+        made[name] = lazy[name]
+        if progress is not None:
+            progress(name)
+    return {name: made[owner] for name, owner in lazy.owners.items()}
+
+
+def compress_lazily(
+    state: Mapping[str, torch.Tensor], recipe: Recipe
+) -> LazyTensors[torch.Tensor | QuantizedTensor]:
+    """Compress a checkpoint that need not fit into memory; else as :func:`compress`, value for value.
+
+    A tensor is loaded, pruned and quantized when it is asked for, so that
+    :func:`featherweight.save_file` has one at a time in memory. Pruning of scope ``global`` passes over the
+    rule's tensors a few times when the first of them is asked for.
+
+    Args:
+        state: tensors by name, best of all what
+            :func:`featherweight.interop.checkpoints.open_checkpoint` returns, which has to stay open.
+        recipe: what to do with which tensor, as for :func:`compress`.
+
+    Returns:
+        A mapping that makes its tensors when asked, ready for :func:`featherweight.save_file`. Asking for
+        one raises TensorError where its weights are not finite, naming it.
+
+    Raises:
+        RecipeError: where a rule matches no tensor.
+    """
+    return _Compressed(as_lazy(state), recipe, set())
+
+
+class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
+    """A state dict under a recipe; names in ``left_alone`` stay raw."""
+
+    def __init__(self, state: LazyTensors[torch.Tensor], recipe: Recipe, left_alone: set[str]) -> None:
+        super().__init__(state.specs, state.owners)
+        self._state = state
+        self._coder = recipe.code.coder
+        self._names = dict(_names_by_rule(state, recipe, left_alone))
+        self._rules = {name: rule for rule, names in self._names.items() for name in names}
+        #: Found when first needed: what scope ``global`` prunes of each tensor, or its threshold.
+        self._counts: dict[Rule, dict[str, int]] = {}
+        self._thresholds: dict[Rule, float] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor | QuantizedTensor:
+        name = self.owners[name]
+        tensor = self._state[name].detach()
+        rule = self._rules.get(name)
+        if rule is None:
+            return tensor
         if rule.prune is not None:
-            masks = {name: torch.ones_like(t, dtype=torch.bool) for name, t in tensors.items()}
-            masks = _masks(rule.prune, tensors, masks, epoch=None)
-            tensors = {name: t.masked_fill(~masks[name], 0) for name, t in tensors.items()}
-        coder = (rule.code or recipe.code).coder
-        for name, tensor in tensors.items():
-            result[name] = tensor
-            if rule.quantize is not None:
-                result[name] = replace(quantize(name, tensor, rule.quantize), coder=coder)
-            if progress is not None:
-                progress(name)
-    return {name: result[owners[name]] for name in state}
+            tensor = tensor.masked_fill(~self._mask(rule, rule.prune, name, tensor), 0)
+        if rule.quantize is None:
+            return tensor
+        coder = self._coder if rule.code is None else rule.code.coder
+        return replace(quantize(name, tensor, rule.quantize), coder=coder)
+
+    def _mask(self, rule: Rule, spec: Prune, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        everything = {name: torch.ones_like(tensor, dtype=torch.bool)}
+        if spec.scope == "layer":
+            return _masks(spec, {name: tensor}, everything, epoch=None)[name]
+        if spec.std is not None:
+            return tensor.abs() >= self._threshold(rule, spec.std)
+        scores = score(importance_by_name(spec.importance), name, tensor)
+        return prune_lowest({name: scores}, everything, self._count(rule, spec)[name])[name]
+
+    def _threshold(self, rule: Rule, std: float) -> float:
+        def finite(name: str) -> torch.Tensor:
+            check_finite(name, self._state[name])
+            return self._state[name]
+
+        if rule not in self._thresholds:
+            names = self._names[rule]
+            self._thresholds[rule] = std * pooled_std(lambda: map(finite, names))
+        return self._thresholds[rule]
+
+    def _count(self, rule: Rule, spec: Prune) -> dict[str, int]:
+        if rule not in self._counts:
+            names, importance = self._names[rule], importance_by_name(spec.importance)
+            total = sum(math.prod(self.specs[name].shape) for name in names)
+            self._counts[rule] = lowest_by_tensor(
+                names,
+                lambda name: score(importance, name, self._state[name].detach()),
+                round(spec.sparsity_at(None) * total),
+            )
+        return self._counts[rule]
 
 
 def _names_by_rule(
-    state: Mapping[str, torch.Tensor], recipe: Recipe, owners: Mapping[str, str], left_alone: set[str]
+    state: LazyTensors[torch.Tensor], recipe: Recipe, left_alone: set[str]
 ) -> Iterator[tuple[Rule, list[str]]]:
-    """Each rule with the tensors that it holds for, those of several names once, under their first."""
+    """Each rule with the tensors that it holds for, those of several names once, under their owner."""
     done: set[str] = set()
     for rule, matched in recipe.assign(state).items():
-        able = [name for name in matched if name not in left_alone and _can_compress(state[name])]
+        able = [name for name in matched if name not in left_alone and _can_compress(state.specs[name])]
         # Of a tensor with several names: the first rule that matches any of them.
-        names = [n for n in dict.fromkeys(owners[name] for name in able) if n not in done]
+        names = [n for n in dict.fromkeys(state.owners[name] for name in able) if n not in done]
         done.update(names)
         yield rule, names
 
@@ -210,7 +291,7 @@ def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[s
         weights = {}
         for name in matched:
             parameter = parameters.get(name)
-            if parameter in left and _can_compress(parameter):
+            if parameter in left and _can_compress(spec_of(parameter)):
                 left.remove(parameter)
                 weights[owners[parameter]] = parameter
         result.append((rule, weights))
@@ -282,13 +363,6 @@ def _constraints(model: torch.nn.Module, optimizer: Optimizer | None) -> Constra
     return Constraints(model).attach(optimizer) if attached is None else attached
 
 
-def _owners(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """The first name under which each tensor of a state dict stands, for tied ones."""
-    first: dict[Any, str] = {}
-    return {name: first.setdefault(identity(name, tensor), name) for name, tensor in state.items()}
-
-
-def _can_compress(tensor: torch.Tensor) -> bool:
+def _can_compress(spec: TensorSpec) -> bool:
     """Whether a tensor can be pruned and quantized; integers, 8-bit floats and the like are left alone."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return dtype in FLOAT_DTYPES and tensor.layout == torch.strided and tensor.device.type != "meta"
+    return spec.dtype in FLOAT_DTYPES and spec.dense

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
+from featherweight.lazy import LazyTensors, TensorSpec, as_lazy
 from featherweight.tensors import FLOAT_DTYPES, ITEM_SIZES, Alias, QuantizedTensor, RawTensor, StoredTensor
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def save_file(
     Args:
         tensors: what :func:`featherweight.compress` returns, a state dict, or both mixed. Names that
             stand for the same object or the same memory are stored once and tied again when loaded.
+            Of what :func:`featherweight.compress_lazily` returns, one tensor at a time is in memory.
         path: where to write.
         coder: for quantized tensors that name no coder of their own; ``"auto"`` takes for each the one that
             makes it smallest.
@@ -114,13 +116,34 @@ class OpenFile:
         """Shape, dtype, coder and bytes of one tensor, without decoding it."""
         return self._reader.info(name)
 
+    def tensors(self) -> LazyTensors[torch.Tensor]:
+        """All tensors as a mapping that decodes each when it is asked for, while the file is open."""
+        return _FileTensors(self._reader)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
     def __enter__(self) -> OpenFile:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.close()
+        self.close()
+
+
+class _FileTensors(LazyTensors[torch.Tensor]):
+    """The tensors of an open file, each decoded when it is asked for."""
+
+    def __init__(self, reader: FileReader) -> None:
+        infos = {name: reader.info(name) for name in reader.names}
+        specs = {name: TensorSpec(info.dtype, info.shape) for name, info in infos.items()}
+        super().__init__(specs, {name: info.alias_of or name for name, info in infos.items()})
+        self._reader = reader
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return to_torch(self._reader.read(name))
 
 
 def open_file(path: str | Path, *, max_bytes: int | None = None) -> OpenFile:
@@ -252,11 +275,10 @@ class _Stored(Mapping[str, StoredTensor]):
     """A mapping of PyTorch tensors as stored ones, each converted when the writer asks for it."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor | QuantizedTensor]) -> None:
-        # Held, so that no two tensors that the mapping makes when asked have the same memory in turn.
-        self._tensors = held = dict(tensors)
-        first: dict[Any, str] = {}
+        self._tensors = lazy = as_lazy(tensors)
+        first: dict[str, str] = {}
         # Sorted, so that the owner of a tied tensor does not depend on the order of the mapping.
-        self._owners = {name: first.setdefault(identity(name, held[name]), name) for name in sorted(held)}
+        self._owners = {name: first.setdefault(lazy.owners[name], name) for name in sorted(lazy)}
 
     def __getitem__(self, name: str) -> StoredTensor:
         if self._owners[name] != name:
@@ -269,16 +291,3 @@ class _Stored(Mapping[str, StoredTensor]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-def identity(name: str, tensor: torch.Tensor | QuantizedTensor) -> Any:
-    """What tied tensors have in common and others have not."""
-    if isinstance(tensor, QuantizedTensor):
-        return id(tensor)
-    if not isinstance(tensor, torch.Tensor):
-        raise TensorError(f"{name}: expected a torch.Tensor or QuantizedTensor, got {type(tensor).__name__}")
-    if tensor.device.type == "meta" or tensor.layout != torch.strided or tensor.numel() == 0:
-        return name
-    # A lazy conjugate or negative has the memory of its origin, but other values.
-    lazy = tensor.is_conj(), tensor.is_neg()
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, lazy

@@ -7,6 +7,8 @@ import torch
 
 import featherweight as fw
 from featherweight.fileformat import FileReader, write_file
+from featherweight.interop.checkpoints import read_checkpoint
+from featherweight.interop.safetensors import write_safetensors
 from featherweight.tensors import QuantizedTensor
 
 
@@ -247,3 +249,64 @@ def test_full_disk_leaves_nothing_behind(command, checkpoint, small_file, tmp_pa
     assert "No space left on device" in err
     assert err.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def shards(checkpoint, tmp_path):
+    """The same checkpoint in two shards and their index, without the tie, which safetensors has not."""
+    state = {name: t.clone() for name, t in torch.load(checkpoint).items() if name != "again.weight"}
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    weight_map = {}
+    for number, names in enumerate((["conv.weight", "steps"], ["conv.bias", "fc.weight"])):
+        file = f"model-{number}.safetensors"
+        write_safetensors({name: state[name] for name in names}, folder / file)
+        weight_map.update(dict.fromkeys(names, file))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    return index
+
+
+@pytest.mark.parametrize("as_directory", [False, True])
+def test_compress_takes_shards(command, shards, tmp_path, as_directory):
+    source = shards.parent if as_directory else shards
+    output = tmp_path / "out.fwt"
+    code, out, _ = command("compress", source, "-o", output, "--bits", "3", "--sparsity", "0.5", "--json")
+    assert code == 0
+    assert json.loads(out)["checkpoint_bytes"] == sum(
+        p.stat().st_size for p in shards.parent.glob("*.safetensors")
+    )
+    rule = fw.Rule("*.weight", fw.Prune(sparsity=0.5), fw.Quantize(bits=3))
+    fw.save_file(fw.compress(read_checkpoint(shards), fw.Recipe((rule,))), tmp_path / "library.fwt")
+    assert output.read_bytes() == (tmp_path / "library.fwt").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".fwt", ".safetensors", ".pt"])
+def test_convert_takes_shards(command, shards, tmp_path, suffix):
+    target = tmp_path / f"out{suffix}"
+    assert command("convert", shards, target)[0] == 0
+    read = read_checkpoint(target)
+    assert all(torch.equal(read[name], tensor) for name, tensor in read_checkpoint(shards).items())
+
+
+def test_convert_keeps_ties_where_it_can(command, checkpoint, tmp_path):
+    assert command("convert", checkpoint, tmp_path / "out.fwt")[0] == 0
+    assert command("convert", tmp_path / "out.fwt", tmp_path / "out.pt")[0] == 0
+    state = torch.load(tmp_path / "out.pt")
+    assert state["again.weight"].data_ptr() == state["fc.weight"].data_ptr()
+
+
+@pytest.mark.parametrize("verb", ["compress", "convert"])
+def test_a_shard_that_is_missing(command, shards, tmp_path, verb):
+    (shards.parent / "model-1.safetensors").unlink()
+    output = [tmp_path / "out.fwt"] if verb == "convert" else ["-o", tmp_path / "out.fwt"]
+    code, _, err = command(verb, shards, *output)
+    assert code == 1
+    assert "model-1.safetensors, which is not there; get it as well" in err
+    assert err.count("\n") == 1
+
+
+def test_convert_without_a_source(command, tmp_path):
+    code, _, err = command("convert", tmp_path / "none.safetensors", tmp_path / "out.fwt")
+    assert code == 1
+    assert "there is no such file" in err

@@ -15,13 +15,14 @@ from featherweight.cli.console import print_json, progress, say
 from featherweight.cli.training_options import add_quiet
 from featherweight.coding import CODER_CHOICES
 from featherweight.errors import CheckpointError
-from featherweight.interop.checkpoints import read_checkpoint
+from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
+from featherweight.lazy import WatchedTensors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
-    import torch
+    from featherweight.lazy import TensorSpec
 
 #: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
 CONVOLUTION_BITS, MATRIX_BITS = 8, 5
@@ -30,7 +31,10 @@ CONVOLUTION_BITS, MATRIX_BITS = 8, 5
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CKPT", help="a .safetensors file or a PyTorch checkpoint"
+        "checkpoint",
+        type=Path,
+        metavar="CKPT",
+        help="a .safetensors file, the index of its shards or their directory, or a PyTorch checkpoint",
     )
     add_output(parser, "FILE.fwt")
     parser.add_argument(
@@ -55,25 +59,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Read, compress, write, and tell what came of it."""
+    """Read, compress and write one tensor after another, and tell what came of it."""
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
     check_output(args.output, force=args.force)
     recipe = fw.Recipe.load(args.recipe) if args.recipe is not None else None
-    state = read_checkpoint(args.checkpoint)
-    if recipe is None:
-        recipe = default_recipe(args.checkpoint, state, args.sparsity, args.bits)
-    if args.coder is not None:
-        recipe = with_coder(recipe, args.coder)
-    matched = sum(recipe.rule_for(name) is not None for name in state)
-    with progress("compressing", matched, quiet=args.quiet) as advance:
-        tensors = fw.compress(state, recipe, progress=lambda _: advance())
-    size = fw.save_file(tensors, args.output, coder=recipe.code.coder, overwrite=args.force)
-    _report(args, size, _dense_bytes(state.values()))
+    before = checkpoint_bytes(args.checkpoint)
+    with open_checkpoint(args.checkpoint) as state:
+        if recipe is None:
+            recipe = default_recipe(args.checkpoint, state.specs, args.sparsity, args.bits)
+        if args.coder is not None:
+            recipe = with_coder(recipe, args.coder)
+        tensors = fw.compress_lazily(state, recipe)
+        with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
+            watched = WatchedTensors(tensors, lambda _: advance())
+            size = fw.save_file(watched, args.output, coder=recipe.code.coder, overwrite=args.force)
+        _report(args, before, size, state.dense_bytes)
 
 
-def _report(args: Namespace, size: int, dense: int) -> None:
-    before = args.checkpoint.stat().st_size
+def _report(args: Namespace, before: int, size: int, dense: int) -> None:
     if args.json:
         print_json(
             {
@@ -91,15 +95,16 @@ def _report(args: Namespace, size: int, dense: int) -> None:
 
 
 def default_recipe(
-    path: Path, state: dict[str, torch.Tensor], sparsity: float | None, bits: int | None
+    path: Path, specs: Mapping[str, TensorSpec], sparsity: float | None, bits: int | None
 ) -> fw.Recipe:
     """Prune and share every float tensor of two dimensions or more; biases and norms stay as they are.
 
     Raises:
         CheckpointError: if there is no such tensor.
     """
-    matrices = [name for name, t in state.items() if t.is_floating_point() and t.ndim == 2]
-    convolutions = [name for name, t in state.items() if t.is_floating_point() and t.ndim > 2]
+    floats = [(name, spec) for name, spec in specs.items() if spec.dtype.startswith(("float", "bfloat"))]
+    matrices = [name for name, spec in floats if len(spec.shape) == 2]
+    convolutions = [name for name, spec in floats if len(spec.shape) > 2]
     prune = fw.Prune(sparsity=sparsity) if sparsity is not None else None
     rules = tuple(
         fw.Rule(_just(names), prune, fw.Quantize(bits=bits or usual))
@@ -122,12 +127,6 @@ def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:
 def _just(names: list[str]) -> str:
     """A pattern that matches these names and no other."""
     return "re:" + "|".join(map(re.escape, names))
-
-
-def _dense_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of the tensors at their own dtypes, tied ones once."""
-    once = {(t.data_ptr(), t.shape, t.dtype): t for t in tensors}
-    return sum(t.numel() * t.element_size() for t in once.values())
 
 
 def _fraction(text: str) -> float:

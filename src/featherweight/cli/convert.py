@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherweight.cli.arguments import UsageError, check_output
-from featherweight.cli.console import say
+from featherweight.cli.console import progress, say
+from featherweight.cli.training_options import add_quiet
 from featherweight.coding import CODER_CHOICES
 
 if TYPE_CHECKING:
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("source", type=Path, metavar="IN", help=".fwt, .net, .safetensors or PyTorch file")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="IN",
+        help=".fwt, .net, .safetensors (or the index of its shards) or PyTorch file",
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help="*.fwt, *.net, *.safetensors, *.pt, *.pth")
     parser.add_argument(
         "--layers",
@@ -26,18 +32,26 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--coder", choices=CODER_CHOICES, help="how to code the shared weights of a .fwt file"
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
+    add_quiet(parser)
 
 
 def run(args: Namespace) -> None:
     """Read, write, and tell both sizes."""
     from featherweight.files import DEFAULT_CODER
+    from featherweight.interop.checkpoints import checkpoint_bytes
     from featherweight.interop.conversion import TARGET_SUFFIXES, convert, read_layers
 
     if args.target.suffix not in TARGET_SUFFIXES:
         raise UsageError(f"{args.target}: name the output {', '.join('*' + s for s in TARGET_SUFFIXES)}")
     check_output(args.target, force=args.force)
+    before = checkpoint_bytes(args.source)
     layers = None if args.layers is None else read_layers(args.layers)
     size = convert(
-        args.source, args.target, layers=layers, coder=args.coder or DEFAULT_CODER, overwrite=args.force
+        args.source,
+        args.target,
+        layers=layers,
+        coder=args.coder or DEFAULT_CODER,
+        overwrite=args.force,
+        progress=lambda total: progress("converting", total, quiet=args.quiet),
     )
-    say(f"{args.target}: {size:,} bytes ({args.source}: {args.source.stat().st_size:,} bytes)")
+    say(f"{args.target}: {size:,} bytes ({args.source}: {before:,} bytes)")

@@ -10,6 +10,7 @@ from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import progress, say
 from featherweight.cli.training_options import add_quiet
 from featherweight.interop.safetensors import write_safetensors
+from featherweight.lazy import WatchedTensors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,16 +24,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Decode every tensor and write them."""
+    """Decode one tensor after another and write it."""
     if args.output.suffix != ".safetensors":
         raise UsageError(f"{args.output}: this writes safetensors; name the output *.safetensors")
     check_output(args.output, force=args.force)
     with fw.open_file(args.file) as file:
-        names = file.keys()
-        tensors = {}
-        with progress("decoding", len(names), quiet=args.quiet) as advance:
-            for name in names:
-                tensors[name] = file.get_tensor(name)
-                advance()
-        size = write_safetensors(tensors, args.output, metadata=file.metadata, overwrite=args.force)
+        tensors = file.tensors()
+        with progress("decoding", len(tensors), quiet=args.quiet) as advance:
+            watched = WatchedTensors(tensors, lambda _: advance())
+            size = write_safetensors(watched, args.output, metadata=file.metadata, overwrite=args.force)
     say(f"{args.output}: {size:,} bytes, {len(tensors)} tensors")

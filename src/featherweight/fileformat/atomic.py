@@ -45,7 +45,7 @@ class AtomicFile:
             self._discard()
             raise
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append ``data``."""
         assert self._file is not None, "write() belongs inside the with block"  # noqa: S101
         with self._output_errors():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,15 @@ from featherweight.errors import CheckpointError, FeatherweightError, RecipeErro
 from featherweight.fileformat import FileReader, write_file
 from featherweight.fileformat.atomic import AtomicFile
 from featherweight.files import DEFAULT_CODER, save_file, to_stored, to_torch
-from featherweight.interop.checkpoints import read_checkpoint
+from featherweight.interop.checkpoints import open_checkpoint, read_checkpoint
 from featherweight.interop.net_file import LAYERS, NetLayer, read_net, write_net
 from featherweight.interop.safetensors import write_safetensors
+from featherweight.lazy import WatchedTensors, as_lazy
 from featherweight.strict import build, read_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from featherweight.tensors import StoredTensor
 
@@ -33,15 +36,19 @@ def convert(
     layers: Sequence[NetLayer] | None = None,
     coder: str = DEFAULT_CODER,
     overwrite: bool = False,
+    progress: Callable[[int], AbstractContextManager[Callable[[], None]]] | None = None,
 ) -> int:
     """Convert a file.
 
+    To ``.fwt`` and ``.safetensors`` one tensor at a time is in memory, unless a ``.net`` file is read.
+
     Args:
-        source: ``.fwt``, ``.net``, ``.safetensors`` or a PyTorch checkpoint.
+        source: ``.net``, or whatever else :func:`featherweight.interop.checkpoints.open_checkpoint` takes.
         target: one of :data:`TARGET_SUFFIXES`.
         layers: of the network, where either is a ``.net`` file; found among :data:`LAYERS` unless given.
         coder: for the quantized tensors of a ``.fwt`` file.
         overwrite: replace ``target`` where it is there.
+        progress: given the number of tensors, what to enter while they are converted, and call after each.
 
     Returns:
         The size of ``target`` in bytes.
@@ -53,15 +60,31 @@ def convert(
         OutputError: where the target exists and ``overwrite`` is false, or cannot be written.
     """
     source, target = Path(source), Path(target)
+    progress = progress or (lambda total: nullcontext(lambda: None))
     if ".net" in (source.suffix, target.suffix):
-        stored = _read_shared(source, layers)
-        if target.suffix == ".net":
-            return write_net(stored, target, layers or _layers_of(source, stored), overwrite=overwrite)
-        if target.suffix == ".fwt":
-            return write_file(target, stored, coder=coder, overwrite=overwrite)
-        tensors = {name: to_torch(tensor) for name, tensor in stored.items()}
-    else:
-        tensors = read_checkpoint(source)
+        return _convert_shared(source, target, layers, coder, overwrite=overwrite)
+    with open_checkpoint(source) as checkpoint:
+        # safetensors alone has no ties.
+        total = len(checkpoint if target.suffix == ".safetensors" else checkpoint.distinct)
+        with progress(total) as advance:
+            tensors = WatchedTensors(checkpoint, lambda _: advance())
+            return _write(tensors, target, coder, overwrite=overwrite)
+
+
+def _convert_shared(
+    source: Path, target: Path, layers: Sequence[NetLayer] | None, coder: str, *, overwrite: bool
+) -> int:
+    """From or to a ``.net`` file, whose codebooks are kept."""
+    stored = _read_shared(source, layers)
+    if target.suffix == ".net":
+        return write_net(stored, target, layers or _layers_of(source, stored), overwrite=overwrite)
+    if target.suffix == ".fwt":
+        return write_file(target, stored, coder=coder, overwrite=overwrite)
+    tensors = {name: to_torch(tensor) for name, tensor in stored.items()}
+    return _write(tensors, target, coder, overwrite=overwrite)
+
+
+def _write(tensors: Mapping[str, torch.Tensor], target: Path, coder: str, *, overwrite: bool) -> int:
     if target.suffix == ".fwt":
         return save_file(tensors, target, coder=coder, overwrite=overwrite)
     if target.suffix == ".safetensors":
@@ -124,8 +147,10 @@ def _layers_of(source: Path, stored: Mapping[str, StoredTensor]) -> tuple[NetLay
 
 
 def _write_torch(tensors: Mapping[str, torch.Tensor], target: Path, *, overwrite: bool) -> int:
+    lazy = as_lazy(tensors)
+    made = {name: lazy[name] for name in lazy.distinct}
     buffer = io.BytesIO()
-    torch.save(dict(tensors), buffer)
+    torch.save({name: made[owner] for name, owner in lazy.owners.items()}, buffer)
     with AtomicFile(target, overwrite=overwrite) as file:
         file.write(buffer.getvalue())
     return buffer.tell()

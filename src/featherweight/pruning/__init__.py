@@ -10,6 +10,7 @@ from featherweight.pruning.importance import (
 )
 from featherweight.pruning.masks import prune_below_std, prune_lowest, sparsity
 from featherweight.pruning.schedules import Schedule
+from featherweight.pruning.streaming import lowest_by_tensor, pooled_std
 
 __all__ = [
     "IMPORTANCES",
@@ -17,7 +18,9 @@ __all__ = [
     "Schedule",
     "check_finite",
     "importance_by_name",
+    "lowest_by_tensor",
     "magnitude",
+    "pooled_std",
     "prune_below_std",
     "prune_lowest",
     "score",

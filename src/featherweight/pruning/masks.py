@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.pruning.streaming import pooled_std
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -59,10 +61,7 @@ def prune_below_std(
         masks: the masks so far.
         sensitivity: the quality parameter s, at least 0.
     """
-    kept = torch.cat([weights[n].detach()[masks[n]].reshape(-1) for n in weights])
-    if kept.numel() == 0:
-        return {name: masks[name].clone() for name in weights}
-    threshold = sensitivity * kept.std(correction=0)
+    threshold = sensitivity * pooled_std(lambda: (weights[n].detach()[masks[n]] for n in weights))
     return {name: (weights[name].detach().abs() >= threshold) & masks[name] for name in weights}
 
 

@@ -60,7 +60,8 @@ def lloyd(
     Returns:
         The centroids of the clusters that have members, ascending; at most k of them.
     """
-    prefix = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+    prefix = np.zeros(values.size + 1)
+    np.cumsum(values, dtype=np.float64, out=prefix[1:])  # in place: it is the largest array here
     borders = np.full(centroids.size + 1, -1)
     for _ in range(max_steps):
         # A value halfway between two centroids goes to the lower one, here as in `assign_nearest`.
