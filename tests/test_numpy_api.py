@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import featherweight.numpy as fwn
+from featherweight.coding import CODERS
 from featherweight.errors import FormatError, OutputError, TensorError
 from featherweight.fileformat import write_file
 from featherweight.tensors import Alias, QuantizedTensor, RawTensor
@@ -126,6 +127,16 @@ def test_open_file(path):
             file.get_quantized("r")
         with pytest.raises(KeyError):
             file.get_tensor("x")
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_quantized_scalars_are_arrays(path, coder):
+    fwn.save_file(
+        {"w": QuantizedTensor(np.array(1, np.uint8), np.array([0, 1.5], np.float32))}, path, coder=coder
+    )
+    loaded = fwn.load_file(path)["w"]
+    assert isinstance(loaded, np.ndarray)
+    assert same_bits(loaded, np.array(1.5, np.float32))
 
 
 def test_max_bytes_and_overwrite(path):

@@ -148,7 +148,7 @@ class QuantizedTensor:
 
     def dequantize(self) -> NDArray[Any]:
         """The tensor's values, in the codebook's dtype and the tensor's shape."""
-        values: NDArray[Any] = self.codebook[self.indices]
+        values: NDArray[Any] = np.asarray(self.codebook[self.indices])  # of a scalar, NumPy makes no array
         return values
 
 
