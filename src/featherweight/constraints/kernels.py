@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Elements a chunk; a tensor of one chunk is worked on by the calling thread.
-CHUNK = 1 << 20
+CHUNK = 1 << 22
 
 
 @njit(nogil=True, cache=True)
