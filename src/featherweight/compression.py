@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from featherweight.recipe import Prune, Quantize, Recipe, Rule
-
-logger = logging.getLogger(__name__)
 
 #: Batches of ``(inputs, targets)``.
 Batches: TypeAlias = Iterable[tuple[torch.Tensor, torch.Tensor]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shlex
 import shutil
 import time
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from featherweight.data import ImageData
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

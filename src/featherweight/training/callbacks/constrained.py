@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning
@@ -13,8 +12,6 @@ from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger(__name__)
 
 
 class ConstrainedCallback(lightning.Callback):
