@@ -174,3 +174,13 @@ _TYPE_NAMES = {
 
 def _show(value: Any) -> str:
     return "nothing" if value is None else repr(value)
+
+
+def one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that is not among those known.
+
+    Raises:
+        RecipeError: naming them.
+    """
+    if value not in known:
+        raise RecipeError(f"unknown {what} {value!r}; known: {', '.join(known)}")

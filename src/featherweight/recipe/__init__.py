@@ -1,0 +1,19 @@
+"""The recipe: what happens to which tensor.
+
+A recipe is a list of rules, matched by tensor name; the first that matches holds. Each says how to
+prune, quantize and code. Recipes are frozen and read from and write to YAML or JSON unchanged.
+
+Example:
+    >>> recipe = Recipe(rules=(
+    ...     Rule("conv*.weight", Prune(sparsity=0.66), Quantize(bits=8)),
+    ...     Rule("fc*.weight", Prune(sparsity=0.92), Quantize(bits=5)),
+    ... ))
+    >>> recipe.rule_for("fc1.weight").quantize.bits
+    5
+"""
+
+from featherweight.recipe.prune import GRANULARITIES, SCOPES, Prune
+from featherweight.recipe.quantize import QUANTIZERS, Quantize
+from featherweight.recipe.rules import Code, Recipe, Rule
+
+__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule"]
