@@ -1,4 +1,4 @@
-"""Lossless coders for tensors that are not quantized: their bytes as they are, without zeros, or in planes.
+"""Lossless coders for tensors that are not quantized: as they are, without zeros, in planes, adaptively.
 
 A pruned network that is not quantized yet is mostly zeros, and must not take the room of a dense one.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from featherweight.coding.adaptive_floats import AdaptiveFloats
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.float_planes import Planes
 from featherweight.coding.huffman import Huffman
@@ -103,7 +104,7 @@ def _has_bits(data: NDArray[np.uint8], item_size: int) -> NDArray[np.bool_]:
     return has_bits
 
 
-RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse(), Planes())}
+RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse(), Planes(), AdaptiveFloats())}
 
 _BY_ID = {coder.id: coder for coder in RAW_CODERS.values()}
 
