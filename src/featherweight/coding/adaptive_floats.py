@@ -69,7 +69,9 @@ class AdaptiveFloats:
         cursor = Cursor(payload)
         exponent, dropped = cursor.byte(), cursor.byte()
         if exponent > _MAX_EXPONENT or exponent + dropped > 8 * size - (size > 1):
-            raise FormatError(f"has words of {8 * size} bits, {exponent} of them coded and {dropped} left out")
+            raise FormatError(
+                f"has words of {8 * size} bits, {exponent} of them coded and {dropped} left out"
+            )
         coder = RangeDecoder(cursor.rest().tobytes())
         words = _code(coder, count, 8 * size, exponent, dropped, None)
         coder.finish()

@@ -104,7 +104,9 @@ def _has_bits(data: NDArray[np.uint8], item_size: int) -> NDArray[np.bool_]:
     return has_bits
 
 
-RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse(), Planes(), AdaptiveFloats())}
+RAW_CODERS: dict[str, RawCoder] = {
+    coder.name: coder for coder in (Plain(), Sparse(), Planes(), AdaptiveFloats())
+}
 
 _BY_ID = {coder.id: coder for coder in RAW_CODERS.values()}
 
