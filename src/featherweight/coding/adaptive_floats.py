@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from featherweight.coding.range_coder import RangeCoder
 
 #: More words than this would take plain Python too long.
-MAX_WORDS = 4096
+MAX_WORDS = 1024
 
 #: The widest word; complex128 is two of them.
 _MAX_WORD_BYTES = 8
 
-#: Highest bits that a writer tries: the exponents of float16, of float32 and bfloat16, and of float64.
-_EXPONENTS_TRIED = (5, 8, 11)
+#: Highest bits that a writer tries, by the word's bytes: as many as floats of that size have for the exponent.
+_EXPONENTS_TRIED = {1: (8,), 2: (5, 8), 4: (8,), 8: (11,)}
 _MAX_EXPONENT = 11
 
 
@@ -51,9 +51,8 @@ class AdaptiveFloats:
             together |= word
         zeros = (together & -together).bit_length() - 1 if together else 8 * size
         most = 8 * size - 1
-        tried = [most + 1] if size == 1 else [bits for bits in _EXPONENTS_TRIED if bits < most]
         coded = []
-        for exponent in tried:
+        for exponent in _EXPONENTS_TRIED[size]:
             dropped = max(min(zeros, most - exponent), 0)
             coder = RangeEncoder()
             _code(coder, len(words), 8 * size, exponent, dropped, words)
@@ -69,9 +68,7 @@ class AdaptiveFloats:
         cursor = Cursor(payload)
         exponent, dropped = cursor.byte(), cursor.byte()
         if exponent > _MAX_EXPONENT or exponent + dropped > 8 * size - (size > 1):
-            raise FormatError(
-                f"has words of {8 * size} bits, {exponent} of them coded and {dropped} left out"
-            )
+            raise FormatError(f"has {8 * size}-bit words with {exponent} bits coded and {dropped} left out")
         coder = RangeDecoder(cursor.rest().tobytes())
         words = _code(coder, count, 8 * size, exponent, dropped, None)
         coder.finish()
@@ -99,7 +96,7 @@ def _code(
 
 
 def _learn(coder: RangeCoder, counts: list[int], bit: int | None) -> int:
-    """Code a bit that was 1 before so often as ``counts`` say: twice the ones, twice the bits, and a bit more."""
+    """Code a bit; ``counts`` are twice the ones before and one more, twice the bits before and two more."""
     found = coder.bit(PROBABILITY_ONE * counts[0] // counts[1], bit)
     counts[0] += 2 * found
     counts[1] += 2

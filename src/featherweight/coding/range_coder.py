@@ -18,10 +18,7 @@ from featherweight.errors import FormatError
 _WHOLE = (1 << 32) - 1
 _LEAST = 1 << 24
 
-#: Shares sum to at most this.
-MAX_TOTAL = 1 << 16
-
-#: What an adaptive bit begins as; see :meth:`RangeCoder.bit`.
+#: Probabilities of bits are so many times what they are.
 PROBABILITY_ONE = 1 << 16
 
 

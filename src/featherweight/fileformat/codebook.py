@@ -47,6 +47,9 @@ _ASCENDING, _ZERO_FIRST = 0x80, 0x40
 _POWER_STEP, _FLOAT_STEP, _DOUBLE_STEP, _EVEN = 56, 57, 58, 60
 _EVEN_DOUBLE_STEP, _EVEN_DOUBLE_FIRST = 1, 2
 
+#: An ascending codebook of at most this size is read quickly.
+_QUICK_COUNT = 32
+
 #: Bits of mantissa and exponent of the type that NumPy carries values in.
 _FLOAT_BITS = {"float64": (52, 11), "float32": (23, 8), "float16": (10, 5)}
 
@@ -54,14 +57,19 @@ _FLOAT_BITS = {"float64": (52, 11), "float32": (23, 8), "float16": (10, 5)}
 _POWER_BIAS = 192
 
 
-def encode_codebook(codebook: NDArray[Any], dtype: str) -> bytes:
+def encode_codebook(codebook: NDArray[Any], dtype: str, *, fast: bool = False) -> bytes:
     """Store a codebook of a tensor of ``dtype`` in the fewest bytes.
+
+    Args:
+        codebook: in NumPy's type for ``dtype``.
+        dtype: what the tensor decodes to.
+        fast: leave out ways that take milliseconds to read.
 
     Raises:
         TensorError: if ``dtype`` does not hold all of its values.
     """
     best = _encode_plain(codebook, dtype)
-    for storage, body in _ascending(codebook):
+    for storage, body in () if fast and codebook.size > _QUICK_COUNT else _ascending(codebook):
         if 1 + len(body) < len(best):
             best = bytes([storage]) + body
     return encode_varint(codebook.size) + best

@@ -70,9 +70,9 @@ class TensorInfo:
 class FileReader:
     """An open ``.fwt`` file; a context manager.
 
-    Opening reads and checks the directory, and the rest of a file that has one checksum for all of it, as small
-    ones have. Decoded sizes are held against ``max_bytes`` before anything
-    is allocated; a decoder's own working arrays, of at most twice the tensor's size, come on top.
+    Opening reads and checks the directory, and the rest of a file that has one checksum for all of it, as
+    small ones have. Decoded sizes are held against ``max_bytes`` before anything is allocated; a decoder's
+    own working arrays, of at most twice the tensor's size, come on top.
 
     Args:
         path: the file.
@@ -216,7 +216,7 @@ class FileReader:
         return unpack_directory(stored, trailer), start
 
     def _read_joint_payloads(self, end: int) -> NDArray[np.uint8]:
-        """All payloads of a file that has one checksum; they are kept, since nothing else would check them."""
+        """All payloads of a file that has one checksum; they are kept, as nothing would check them later."""
         if end - HEADER_BYTES > MAX_JOINT_BYTES:
             raise FormatError(
                 f"has one checksum for {end - HEADER_BYTES} bytes of payloads; "

@@ -1,6 +1,6 @@
 """The end of a ``.fwt`` file: its directory, plain or coded, the size of that, and the checksum.
 
-Names and shapes of a small network are as long as some of its payloads, and much like those of other networks.
+Names and shapes of a small network take as much room as some payloads, and are like those of other networks.
 """
 
 from __future__ import annotations
