@@ -27,38 +27,49 @@ _KEPT = 2
 #: No bit is surer than this.
 _LEAST = 64
 
+_UNSEEN = [0, 0]
+
 
 class AdaptiveBytes:
     """The model of one string."""
 
     def __init__(self, primer: bytes) -> None:
-        self._seen: dict[tuple[bytes, int], list[int]] = {}
+        self._contexts: dict[bytes, dict[int, list[int]]] = {}
         self._past = b""
         for byte in primer:
-            self._code(None, byte)
+            self._learn(byte)
 
     def code(self, coder: RangeCoder, count: int, data: bytes | None) -> bytes:
         """Code ``count`` bytes: ``data`` for an encoder, ``None`` for a decoder."""
         return bytes(self._code(coder, None if data is None else data[at]) for at in range(count))
 
-    def _code(self, coder: RangeCoder | None, byte: int | None) -> int:
-        """Code a byte, or learn it where there is no coder."""
-        past, node = self._past, 1
+    def _code(self, coder: RangeCoder, byte: int | None) -> int:
+        tables, node = self._tables(), 1
         for place in range(7, -1, -1):
-            found = [
-                self._seen.setdefault((past[len(past) - order :], node), [0, 0])
-                for order in range(min(ORDERS, len(past)) + 1)
-            ]
-            bit = 0 if byte is None else byte >> place & 1
-            if coder is not None:
-                bit = coder.bit(_probability(found), None if byte is None else bit)
-            for counts in found:
+            counts = [table.get(node, _UNSEEN) for table in tables]
+            node = 2 * node + coder.bit(_probability(counts), None if byte is None else byte >> place & 1)
+        self._learn(node - 256)
+        return node - 256
+
+    def _learn(self, byte: int) -> None:
+        tables, node = self._tables(), 1
+        for place in range(7, -1, -1):
+            bit = byte >> place & 1
+            for table in tables:
+                counts = table.setdefault(node, [0, 0])
                 counts[bit] += 1
                 if counts[1 - bit] > _KEPT:
                     counts[1 - bit] = (counts[1 - bit] + _KEPT) // 2
             node = 2 * node + bit
-        self._past = (past + bytes([node - 256]))[-ORDERS:]
-        return node - 256
+        self._past = (self._past + bytes([byte]))[-ORDERS:]
+
+    def _tables(self) -> list[dict[int, list[int]]]:
+        """Counts by node, after the last no, one, two, three bytes; of none before the first ones."""
+        past = self._past
+        return [
+            self._contexts.setdefault(past[len(past) - order :], {})
+            for order in range(min(ORDERS, len(past)) + 1)
+        ]
 
 
 def _probability(found: list[list[int]]) -> int:

@@ -1,11 +1,11 @@
 """Lossless coding of small float tensors, biases above all: exponents adaptively, mantissas as they are.
 
 Tables would cost a short array more than they save, so probabilities are learned on the way (the estimator of
-R. Krichevsky and V. Trofimov, 1981). Words are rotated left by one bit, as in
-:mod:`featherweight.coding.float_planes`: the highest bits are the exponent, the lowest is the sign. Mantissa
-bits that are zero in all words, as in floats rounded to a narrower type, are left out.
+R. Krichevsky and V. Trofimov, 1981). Mantissa bits that are zero in all words, as in floats rounded to a
+narrower type, are left out.
 
-The payload is two u8, the exponent's bits and the mantissa bits that are left out, and range-coded bits.
+The payload is two u8, the exponent's bits and the mantissa bits that are left out, and for each word its
+exponent, its sign and its mantissa, range-coded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_WORDS = 1024
 #: The widest word; complex128 is two of them.
 _MAX_WORD_BYTES = 8
 
-#: Highest bits that a writer tries, by the word's bytes: as many as floats of that size have for the exponent.
+#: Highest bits that a writer tries, by the word's bytes: as many as a float's exponent has.
 _EXPONENTS_TRIED = {1: (8,), 2: (5, 8), 4: (8,), 8: (11,)}
 _MAX_EXPONENT = 11
 

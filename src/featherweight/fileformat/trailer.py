@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Longer directories would take plain Python too long.
-MAX_CODED_BYTES = 1 << 13
+MAX_CODED_BYTES = 1 << 12
 
 #: Flags beside the directory's size.
 _CODED, _JOINT = 1 << 31, 1 << 30
