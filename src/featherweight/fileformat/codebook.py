@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -117,14 +117,14 @@ def _encode_plain(codebook: NDArray[Any], dtype: str) -> bytes:
 def _decode_plain(cursor: Cursor, size: int, storage: int, dtype: str) -> NDArray[Any]:
     names = {_PLAIN_NUMBERS[name]: name for name in _PLAIN_NUMBERS}
     if storage not in names:
-        raise _unknown(storage)
+        _refuse_unknown(storage)
     if names[storage] not in _PLAIN[dtype]:
         raise FormatError(f"has a codebook stored as {names[storage]} for elements of {dtype}")
     return _widen(cursor.take(size * ITEM_SIZES[names[storage]]), names[storage], carrier(dtype))
 
 
-def _unknown(storage: int) -> FormatError:
-    return FormatError(
+def _refuse_unknown(storage: int) -> NoReturn:
+    raise FormatError(
         f"has a codebook stored in way {storage}, which this version does not know; "
         "upgrade Featherweight to read it"
     )
@@ -249,7 +249,7 @@ def _decode_ascending(cursor: Cursor, count: int, storage: int, dtype: str) -> N
     elif way in (_FLOAT_STEP, _DOUBLE_STEP):
         step = _decode_number(cursor, double=way == _DOUBLE_STEP)
     else:
-        raise _unknown(storage)
+        _refuse_unknown(storage)
     grid = Integers(without_zero)
     return _rounded([grid.value(place) * step for place in _decode_places(cursor, count, grid)], wide)
 
