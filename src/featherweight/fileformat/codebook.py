@@ -208,9 +208,9 @@ def _encode_steps(values: NDArray[Any], without_zero: bool) -> Iterator[tuple[in
         multiples, step = found
         places = [grid.place(number) for number in multiples]
         if all(a < b for a, b in pairwise(places)):
-            stored = _encode_number(*step)
-            way = _FLOAT_STEP if len(stored) == 4 else _DOUBLE_STEP
-            yield way, stored + _encode_places(places, grid)
+            for stored in _encode_number(*step):
+                way = _FLOAT_STEP if len(stored) == 4 else _DOUBLE_STEP
+                yield way, stored + _encode_places(places, grid)
     for first in likely_firsts(values):
         low, high = even_step(values, first)
         if low <= high and math.isfinite(high - low):
@@ -223,12 +223,13 @@ def _encode_steps(values: NDArray[Any], without_zero: bool) -> Iterator[tuple[in
             yield way, first_bytes + step_bytes
 
 
-def _encode_number(low: float, high: float) -> bytes:
-    """A float between two bounds, or a double if there is none."""
+def _encode_number(low: float, high: float) -> list[bytes]:
+    """A float between two bounds, if there is one, and a double."""
     middle = low + (high - low) / 2
     with np.errstate(over="ignore", under="ignore"):
         single = np.array(middle, "<f4")
-    return single.tobytes() if low <= float(single) <= high else np.array(middle, "<f8").tobytes()
+    double = np.array(middle, "<f8").tobytes()
+    return [single.tobytes(), double] if low <= float(single) <= high else [double]
 
 
 def _decode_ascending(cursor: Cursor, count: int, storage: int, dtype: str) -> NDArray[Any]:
