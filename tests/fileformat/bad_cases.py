@@ -57,6 +57,9 @@ def _files() -> dict[str, BadFile]:
         "directory-too-long": BadFile(
             good[:-8] + (2**32 - 1).to_bytes(4, "little") + good[-4:], "claims a directory of 33554431"
         ),
+        "directory-beyond-file": BadFile(
+            good[:-8] + (10_000).to_bytes(4, "little") + good[-4:], "claims a directory of 10000 bytes, which"
+        ),
         "directory-at-limit-plus-1": BadFile(
             seal(b"", bytes(limit + 1)), f"claims a directory of {limit + 1} bytes"
         ),

@@ -214,13 +214,10 @@ def _encode_steps(values: NDArray[Any], without_zero: bool) -> Iterator[tuple[in
     for first in likely_firsts(values):
         low, high = even_step(values, first)
         if low <= high and math.isfinite(high - low):
-            first_bytes, step_bytes = _encode_number(first, first), _encode_number(low, high)
-            way = (
-                _EVEN
-                + _EVEN_DOUBLE_FIRST * (len(first_bytes) == 8)
-                + _EVEN_DOUBLE_STEP * (len(step_bytes) == 8)
-            )
-            yield way, first_bytes + step_bytes
+            first_bytes = _encode_number(first, first)[0]
+            way = _EVEN + _EVEN_DOUBLE_FIRST * (len(first_bytes) == 8)
+            for step_bytes in _encode_number(low, high):
+                yield way + _EVEN_DOUBLE_STEP * (len(step_bytes) == 8), first_bytes + step_bytes
 
 
 def _encode_number(low: float, high: float) -> list[bytes]:
