@@ -8,7 +8,8 @@ teach.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 from featherweight.coding.range_coder import PROBABILITY_ONE
 
@@ -27,17 +28,20 @@ _KEPT = 2
 #: No bit is surer than this.
 _LEAST = 64
 
-_UNSEEN = [0, 0]
+_UNSEEN = (0, 0)
+
+#: How often 0 and 1 occurred, by the bits before, behind a leading 1; and that by the bytes before.
+_Counts: TypeAlias = "dict[int, tuple[int, int]]"
+_Contexts: TypeAlias = "dict[bytes, _Counts]"
 
 
 class AdaptiveBytes:
     """The model of one string."""
 
     def __init__(self, primer: bytes) -> None:
-        self._contexts: dict[bytes, dict[int, list[int]]] = {}
-        self._past = b""
-        for byte in primer:
-            self._learn(byte)
+        self._primed = _primed(primer)
+        self._contexts: _Contexts = {}
+        self._past = primer[-ORDERS:]
 
     def code(self, coder: RangeCoder, count: int, data: bytes | None) -> bytes:
         """Code ``count`` bytes: ``data`` for an encoder, ``None`` for a decoder."""
@@ -48,31 +52,51 @@ class AdaptiveBytes:
         for place in range(7, -1, -1):
             counts = [table.get(node, _UNSEEN) for table in tables]
             node = 2 * node + coder.bit(_probability(counts), None if byte is None else byte >> place & 1)
-        self._learn(node - 256)
+        self.learn(node - 256)
         return node - 256
 
-    def _learn(self, byte: int) -> None:
+    def learn(self, byte: int) -> None:
+        """Learn a byte that is not coded."""
         tables, node = self._tables(), 1
         for place in range(7, -1, -1):
             bit = byte >> place & 1
             for table in tables:
-                counts = table.setdefault(node, [0, 0])
-                counts[bit] += 1
-                if counts[1 - bit] > _KEPT:
-                    counts[1 - bit] = (counts[1 - bit] + _KEPT) // 2
+                zeros, ones = table.get(node, _UNSEEN)
+                table[node] = (_fade(zeros), ones + 1) if bit else (zeros + 1, _fade(ones))
             node = 2 * node + bit
         self._past = (self._past + bytes([byte]))[-ORDERS:]
 
-    def _tables(self) -> list[dict[int, list[int]]]:
+    def _tables(self) -> list[_Counts]:
         """Counts by node, after the last no, one, two, three bytes; of none before the first ones."""
-        past = self._past
-        return [
-            self._contexts.setdefault(past[len(past) - order :], {})
-            for order in range(min(ORDERS, len(past)) + 1)
-        ]
+        past, tables = self._past, []
+        for order in range(min(ORDERS, len(past)) + 1):
+            context = past[len(past) - order :]
+            if context not in self._contexts:
+                self._contexts[context] = dict(self._primed.get(context, {}))
+            tables.append(self._contexts[context])
+        return tables
+
+    def contexts(self) -> _Contexts:
+        """All counts, by the bytes before and the node."""
+        return self._contexts
 
 
-def _probability(found: list[list[int]]) -> int:
+@lru_cache(maxsize=4)
+def _primed(primer: bytes) -> _Contexts:
+    """What a primer teaches; whoever learns more copies what it changes."""
+    if not primer:
+        return {}
+    model = AdaptiveBytes(b"")
+    for byte in primer:
+        model.learn(byte)
+    return model.contexts()
+
+
+def _fade(count: int) -> int:
+    return (count + _KEPT) // 2 if count > _KEPT else count
+
+
+def _probability(found: list[tuple[int, int]]) -> int:
     """Of a 1, from the counts of ever longer contexts."""
     probability = PROBABILITY_ONE // 2
     for zeros, ones in found:
