@@ -2,8 +2,9 @@
 
 A *coder* codes a whole index array (``fixed``, ``huffman``, ``rans``); a *raw coder* codes the bytes of a
 tensor that is not quantized (``plain``, ``sparse``, ``planes``, ``adaptive``). Both are found by name when
-writing and by id when reading. Everything here needs NumPy and Numba alone, and every decoder treats its payload as hostile:
-it raises :class:`~featherweight.errors.FormatError` rather than read or write out of bounds.
+writing and by id when reading. Everything here needs NumPy and Numba alone, and every decoder treats its
+payload as hostile: it raises :class:`~featherweight.errors.FormatError` rather than read or write out of
+bounds.
 """
 
 from featherweight.coding.accounting import PaperSizes, paper_sizes
