@@ -2,8 +2,8 @@
 
 In a trained network an output channel, an input channel and a place in the kernel each tell something of how
 large a weight is, and so do its neighbours. The coder ``context`` finds such things in index arrays, so it
-finds them in exponents, too: on the layers of a ResNet-20 it takes about a fifteenth off what static tables need. It
-is slow, so only tensors of up to :data:`MOST` words are coded this way.
+finds them in exponents, too: on the layers of a ResNet-20 it takes about a fifteenth off what static tables
+need. It is slow, so only tensors of up to :data:`MOST` words are coded this way.
 
 The layout is::
 
