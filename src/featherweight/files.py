@@ -196,6 +196,8 @@ def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | Non
 def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where: str) -> None:
     """Raise a CheckpointError unless a state dict has just the names and shapes of a module."""
     expected = model.state_dict()
+    for name in _left_out_counters(state, expected):
+        del expected[name]
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     kind = type(model).__name__
@@ -211,6 +213,13 @@ def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where:
             raise CheckpointError(
                 f"{where}: {name}: {kind} expects shape {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
             )
+
+
+def _left_out_counters(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
+    """Counters of batches, which batch normalisation did not have before PyTorch 0.4.1; modules keep theirs."""
+    leaf = ".num_batches_tracked"
+    counters = [name for name in expected if name.endswith(leaf) and name not in state]
+    return [name for name in counters if name.removesuffix(leaf) + ".running_mean" in state]
 
 
 def _some(names: list[str], most: int = 5) -> str:
