@@ -127,7 +127,11 @@ def _found_by_chance(decode, reason: str) -> bytes:
 
 def _planes() -> dict[str, BadFile]:
     payloads = {
-        "kind": (b"\x02", "plane of kind 2, .* upgrade"),
+        "kind": (b"\x03", "plane of kind 3, .* upgrade"),
+        "matrix-of-nothing": (b"\x02\x05\x06\x03\x00", "bytes from 6 to 5"),
+        "matrix-width-0": (b"\x02\x06\x05\x00\x00", "3 bytes in rows of 0"),
+        "matrix-width-2": (b"\x02\x06\x05\x02\x00", "3 bytes in rows of 2"),
+        "matrix-cut": (b"\x02\x06\x05\x03\x09\x01", "ends too early"),
         "cut": (b"\x00" + bytes(2), "ends too early"),
         "missing": (b"\x00" + bytes(3), "ends too early"),
         "stream": (b"\x01" + TABLE + b"\xff\xff\0\0", "no encoder leaves"),
