@@ -45,9 +45,9 @@ class L1Gate(NetworkImportance):
         samples: examples, at most.
     """
 
-    penalty: float = 1e-5
-    lr: float = 0.02
-    epochs: int = 5
+    penalty: float = 3e-5
+    lr: float = 0.03
+    epochs: int = 3
     samples: int = 4096
 
     def __post_init__(self) -> None:
@@ -79,9 +79,9 @@ class L2Gate(NetworkImportance):
         samples: examples, at most.
     """
 
-    penalty: float = 1e-5
-    lr: float = 0.02
-    epochs: int = 5
+    penalty: float = 3e-5
+    lr: float = 0.03
+    epochs: int = 3
     samples: int = 4096
 
     def __post_init__(self) -> None:

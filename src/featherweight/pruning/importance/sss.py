@@ -41,7 +41,7 @@ class SSS(NetworkImportance):
         samples: examples, at most.
     """
 
-    penalty: float = 1e-3
+    penalty: float = 1e-2
     lr: float = 0.1
     momentum: float = 0.9
     epochs: int = 5
