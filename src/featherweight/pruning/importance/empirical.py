@@ -37,7 +37,7 @@ class Empirical(NetworkImportance):
     """
 
     samples: int = 256
-    limit: int = 1024
+    limit: int = 256
     at_once: int | None = None
     seed: int = 0
 
