@@ -135,7 +135,7 @@ def test_amounts_in_yaml(tmp_path):
         "rules:\n"
         "- {match: a, prune: {amounts: [3, 0.5, 1e-1]}}\n"
         "- {match: b, prune: {amounts: {b: 2, c: 0.5}, granularity: filter, importance: l2norm}}\n"
-        "- {match: c, prune: {importance: taylor2, sparsity: 1, options: {samples: 9, hessian: hutchinson}}}\n"
+        "- {match: c, prune: {importance: taylor2, sparsity: 1, options: {samples: 9, probes: 2}}}\n"
         "- {match: d, prune: {count: 12, biases: true, allow_empty: true}}\n"
         "- {match: e, prune: {importance: sss, granularity: filter, threshold: 0}}\n"
     )

@@ -44,7 +44,7 @@ def test_whatever_the_name_but_that_of_yaml(tmp_path, name):
     (tmp_path / name).write_text("rules: [{match: fc.weight, prune: {sparsity: 0.25}}]")
     assert Recipe.load(tmp_path / name).rules[0].prune.sparsity == 0.25
     (tmp_path / "prune.yaml").write_text("fc.weight element 0.5")
-    with pytest.raises(RecipeError, match="prune.yaml: expected a mapping"):
+    with pytest.raises(RecipeError, match=r"prune\.yaml: expected a mapping"):
         Recipe.load(tmp_path / "prune.yaml")
 
 

@@ -8,6 +8,7 @@ import torch
 from networks import examples, make, scores_of
 from torch.nn import functional as F
 
+from featherweight import Prune
 from featherweight.errors import RecipeError, TensorError
 
 NAMES = ["conv.weight", "fc1.weight"]
@@ -91,8 +92,6 @@ def test_sss_scales_groups():
     with pytest.raises(
         RecipeError, match="sss scores groups of granularity kernel, filter, channel, not element"
     ):
-        from featherweight import Prune
-
         Prune("sss", sparsity=0.5)
 
 
@@ -104,5 +103,7 @@ def test_options_that_cannot_be_meant(name):
 
 
 def test_factors_that_diverge():
-    with pytest.raises(TensorError, match=r"conv\.weight: the factors on its weights have diverged; lower lr"):
+    with pytest.raises(
+        TensorError, match=r"conv\.weight: the factors on its weights have diverged; lower lr"
+    ):
         scores_of("l2gate", make(), examples(), NAMES, "filter", lr=1e308, epochs=5)

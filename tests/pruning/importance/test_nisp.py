@@ -119,8 +119,8 @@ def test_what_has_no_scores_is_told():
     same = [(torch.ones(3, 1, 6, 6).double(), torch.zeros(3).long())]
     with pytest.raises(TensorError, match="last hidden response is the same for all examples"):
         scores_of("nisp", network, same, ["fc1.weight"], "filter")
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).double()
     with pytest.raises(TensorError, match="two linear or convolutional layers at least"):
-        flat = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).double()
         scores_of("nisp", flat, batches, ["1.weight"])
 
 

@@ -37,7 +37,7 @@ class PruneByRecipe(ConstrainedCallback):
     loader gives at the start of the epoch, or of a ``DataLoader`` a sample drawn by ``seed``.
 
     Args:
-        recipe: a recipe, its path, or what YAML gives for it; rules without ``prune`` are passed over.
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are passed over.
         loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
         progress: told how far the scores are; a line in the log now and then unless given.
         seed: of the calibration batches.
@@ -49,7 +49,7 @@ class PruneByRecipe(ConstrainedCallback):
 
     def __init__(
         self,
-        recipe: Recipe | str | dict[str, Any],
+        recipe: Any,
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
         seed: int = 0,
@@ -149,13 +149,13 @@ class ShareByRecipe(ConstrainedCallback):
     """Cluster the weights when training starts and train the shared values.
 
     Args:
-        recipe: a recipe, its path, or what YAML gives for it; weights of rules that only prune stay pruned,
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; weights of rules that only prune stay pruned,
             others are left alone.
     """
 
     kind = (Mask, Sharing)
 
-    def __init__(self, recipe: Recipe | str | dict[str, Any]) -> None:
+    def __init__(self, recipe: Any) -> None:
         super().__init__()
         self.recipe = read_recipe(recipe)
 
