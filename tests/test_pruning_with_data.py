@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import featherweight as fw
-from featherweight.models import LeNet5, LeNet300
+from featherweight.models import LeNet5, LeNet300, ResNet20
 from featherweight.pruning import GRANULARITIES, any_in_group
 
 
@@ -175,3 +175,28 @@ def test_what_taylor1_prunes_is_what_costs_least():
     )  # fmt: skip
     gone = ~any_in_group(constraints.mask("fc2.weight"), "filter")
     assert gone.tolist() == [i % 2 == 0 for i in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [
+        ("taylor1", "element"),
+        ("taylor2", "kernel"),
+        ("l1gate", "filter"),
+        ("nisp", "filter"),
+        ("nisp", "channel"),
+        ("sss", "channel"),
+        ("empirical", "filter"),
+    ],
+)
+def test_resnet20(name, granularity):
+    torch.manual_seed(0)
+    model = ResNet20()
+    generator = torch.Generator().manual_seed(5)
+    data = [(torch.randn(8, 3, 32, 32, generator=generator), torch.arange(8))]
+    match = "type:Conv2d" if name != "empirical" else "conv1.weight"
+    rules = recipe(match, name, granularity=granularity, sparsity=0.5, options=OPTIONS[name])
+    constraints = fw.prune(model, rules, data=data, loss=F.cross_entropy)
+    for layer in constraints:
+        groups = any_in_group(constraints.mask(layer), granularity)
+        assert int((~groups).sum()) == round(0.5 * groups.numel())
