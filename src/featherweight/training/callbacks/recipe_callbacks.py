@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from featherweight.compression import rules_to_prune, share_by
 from featherweight.constraints import Mask, Sharing
 from featherweight.pruning import Calibration, any_in_group, sparsity
-from featherweight.recipe import Recipe, read_recipe
+from featherweight.recipe import read_recipe
 from featherweight.selection import prune_rules, targets_of
 from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.constrained import ConstrainedCallback
@@ -37,7 +37,8 @@ class PruneByRecipe(ConstrainedCallback):
     loader gives at the start of the epoch, or of a ``DataLoader`` a sample drawn by ``seed``.
 
     Args:
-        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are passed over.
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are
+            passed over.
         loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
         progress: told how far the scores are; a line in the log now and then unless given.
         seed: of the calibration batches.
@@ -149,8 +150,8 @@ class ShareByRecipe(ConstrainedCallback):
     """Cluster the weights when training starts and train the shared values.
 
     Args:
-        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; weights of rules that only prune stay pruned,
-            others are left alone.
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; weights of rules that only
+            prune stay pruned, others are left alone.
     """
 
     kind = (Mask, Sharing)
