@@ -210,7 +210,7 @@ def test_the_end_is_exact():
     with pytest.raises(FormatError):
         CODER.decode(as_array(payload + b"\0"), indices.shape, 9)
     with pytest.raises(FormatError, match="goes on after its end"):
-        CODER.decode(as_array(payload + b"12345678"), indices.shape, 9)
+        CODER.decode(as_array(payload + b"0123456789abcdef"), indices.shape, 9)
     assert decodes_to_another_array_if_at_all(payload[:-1], indices, 9)
     for byte in set(range(256)) - {payload[-1]}:
         assert decodes_to_another_array_if_at_all(payload[:-1] + bytes([byte]), indices, 9)
