@@ -59,9 +59,10 @@ MAX_LAG = 1 << 12
 _LARGE_MEAN = 6
 
 #: Elements that the choice of scan and lag looks at.
-_SAMPLE = 1 << 18
+_SAMPLE = 1 << 17
 
 _MOST_LIKELY_LAG = 256
+_LAG_SAMPLE = 1 << 16
 _LAGS_TRIED = 2
 
 
@@ -202,7 +203,7 @@ def _sample_size(sample: Symbols, plan: _Plan) -> int:
 
 def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     """Distances at which large levels of a row go together more than at those around."""
-    sample = np.abs(_levels(flat, plan)).reshape(-1, plan.width)
+    sample = np.abs(_levels(flat[: _LAG_SAMPLE // plan.width * plan.width or None], plan)).reshape(-1, plan.width)
     large = sample * sample.size > int(sample.sum())
     farthest = min(_MOST_LIKELY_LAG, plan.width // 2)
     pairs = [np.count_nonzero(large[:, lag:] & large[:, :-lag]) for lag in range(1, farthest + 1)]
