@@ -7,8 +7,12 @@ the bit. There is a function for each number of states, as compilers unroll what
 
 A *weight set* is 8 integers: up to 5 weights in units of 2⁻¹⁶, and last its learning rate.
 
-The range coder's interval is ``low`` and ``span``, both below 2⁴⁸; when decoding, ``low`` is the offset of the
-stream's value in it. ``at`` is how many bytes went out or came in.
+Two tuples go from function to function, so that LLVM keeps all of them in registers:
+
+- ``memory``: the addresses of the states (uint32), of the weights (int32) and of the stream (uint8), the bytes of
+  the stream, whether it is being decoded, and the rate that the weight sets' own fall towards;
+- ``coder``: the range coder's interval, its lower end and its length, and the bytes that went out or came in.
+  When decoding, the first is the offset of the stream's value in the interval.
 """
 
 from __future__ import annotations
@@ -38,9 +42,6 @@ _RATE_AT = 7
 _FIRST_WEIGHTS = 68_800
 _FIRST_RATE = 3200
 
-#: Bytes that a decision may write.
-BYTES_AT_ONCE = 2
-
 _LEAST_SPAN = 1 << 32
 FULL_SPAN = (1 << SPAN_BITS) - 1
 
@@ -58,16 +59,10 @@ def first_weights(inputs: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def read_state(states: Any, at: Any, begin: Any) -> Any:
+def _read(states: Any, at: Any, begin: Any) -> Any:
     """A state, or where it begins if it is unused."""
     state: Any = get_u32(states, at)
     return state if state else begin
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def uncounted(state: Any) -> Any:
-    """Where another state begins that is to have the same probability."""
-    return state & _NOT_COUNT
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -76,10 +71,10 @@ def _logit(state: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _learn(states: Any, at: Any, state: Any, target: Any) -> None:
-    """Move a state towards a bit; ``target`` is 0 or 65,535."""
+def _learn(states: Any, at: Any, state: Any, bit: Any) -> None:
+    """Move a state towards a bit."""
     count: Any = state & COUNT_LIMIT
-    step: Any = (target - (state >> 16)) * np.int64(RATE[np.uint64(count)])
+    step: Any = ((bit << 16) - bit - (state >> 16)) * np.int64(RATE[np.uint64(count)])
     set_u32(states, at, state + (step & _NOT_COUNT) + np.int64(count < COUNT_LIMIT))
 
 
@@ -89,10 +84,11 @@ def _train(weights: Any, at: Any, logit: Any, error: Any) -> None:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _error(weights: Any, at: Any, bit: Any, p: Any, rate: Any) -> Any:
-    """How wrong a weight set was, times its learning rate, which falls towards ``rate``."""
-    own: Any = get_i32(weights, at + _RATE_AT)
-    set_i32(weights, at + _RATE_AT, own + ((rate - own) >> 6))
+def _error(memory: Any, w: Any, bit: Any, p: Any) -> Any:
+    """How wrong a weight set was, times its learning rate, which falls."""
+    weights, rate = memory[1], memory[5]
+    own: Any = get_i32(weights, w + _RATE_AT)
+    set_i32(weights, w + _RATE_AT, own + ((rate - own) >> 6))
     return ((bit << 16) - bit - p) * own >> 8
 
 
@@ -103,7 +99,7 @@ def _probability(total: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def carry(stream: Any, at: Any) -> None:
+def _carry(stream: Any, at: Any) -> None:
     """Add 1 to the bytes before ``at``. There is room: the whole interval stays below 1."""
     at -= 1
     while get_u8(stream, at) == 255:
@@ -118,8 +114,10 @@ def _next_byte(stream: Any, size: Any, at: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _code(stream: Any, size: Any, decoding: bool, bit: Any, p: Any, low: Any, span: Any, at: Any) -> Any:
+def _code(memory: Any, p: Any, bit: Any, coder: Any) -> Any:
     """Code a bit that is 1 with probability ``p``: then it takes the lower part of the interval."""
+    _, _, stream, size, decoding, _ = memory
+    low, span, at = coder
     bound: Any = (span >> 16) * p
     if decoding:
         bit = np.int64(low < bound)
@@ -133,163 +131,114 @@ def _code(stream: Any, size: Any, decoding: bool, bit: Any, p: Any, low: Any, sp
             low = low << 16 | _next_byte(stream, size, at) << 8 | _next_byte(stream, size, at + 1)
         else:
             if low > FULL_SPAN:
-                carry(stream, at)
+                _carry(stream, at)
             set_u8(stream, at, low >> 40)
             set_u8(stream, at + 1, low >> 32)
             low = (low & 0xFFFFFFFF) << 16
         span <<= 16
-        at += BYTES_AT_ONCE
-    return bit, low, span, at
+        at += 2
+    return bit, (low, span, at)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def first_bytes(stream: Any, size: Any) -> Any:
-    """``(low, span, at)`` where decoding begins."""
+def begin_coding(memory: Any) -> Any:
+    """The range coder as it begins."""
+    _, _, stream, size, decoding, _ = memory
     low: Any = np.int64(0)
-    for at in range(SPAN_BITS // 8):
-        low = low << 8 | _next_byte(stream, size, at)
-    return low, np.int64(FULL_SPAN), np.int64(SPAN_BITS // 8)
+    at: Any = np.int64(0)
+    if decoding:
+        while at < SPAN_BITS // 8:
+            low = low << 8 | _next_byte(stream, size, at)
+            at += 1
+    return low, np.int64(FULL_SPAN), at
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def decide_three(
-    states: Any,
-    s1: Any,
-    s2: Any,
-    s3: Any,
-    begin: Any,
-    weights: Any,
-    w: Any,
-    rate: Any,
-    stream: Any,
-    size: Any,
-    decoding: bool,
-    bit: Any,
-    low: Any,
-    span: Any,
-    at: Any,
-) -> Any:
+def decide_three(memory: Any, contexts: Any, begin: Any, weight_set: Any, bit: Any, coder: Any) -> Any:
     """Code a decision with three states.
 
     Args:
-        states: all of them, uint32.
-        s1: which is the first; the others, while they are unused, begin where this one is.
-        s2: the second.
-        s3: the third.
-        begin: the first, if it is unused.
-        weights: all weight sets.
-        w: where the one begins that is to mix the states.
-        rate: what its learning rate falls towards.
-        stream: written or read.
-        decoding: the direction.
+        memory: see above.
+        contexts: which states; all others, while they are unused, begin where the first is.
+        begin: where the first begins.
+        weight_set: which one mixes them.
         bit: the outcome, if encoding.
-        low: the range coder's interval, and its place.
-        span: see there.
-        at: see there.
+        coder: see above.
 
     Returns:
-        ``(bit, low, span, at)``.
+        ``(bit, coder)``.
     """
-    v1 = read_state(states, s1, begin)
-    begin = uncounted(v1)
-    v2, v3 = read_state(states, s2, begin), read_state(states, s3, begin)
+    states, weights = memory[0], memory[1]
+    w = weight_set * SET_SIZE
+    s1, s2, s3 = contexts
+    v1 = _read(states, s1, begin)
+    begin = v1 & _NOT_COUNT
+    v2, v3 = _read(states, s2, begin), _read(states, s3, begin)
     x1, x2, x3 = _logit(v1), _logit(v2), _logit(v3)
     total: Any = get_i32(weights, w) * x1 + get_i32(weights, w + 1) * x2 + get_i32(weights, w + 2) * x3
     p = _probability(total)
-    bit, low, span, at = _code(stream, size, decoding, bit, p, low, span, at)
-    error = _error(weights, w, bit, p, rate)
+    bit, coder = _code(memory, p, bit, coder)
+    error = _error(memory, w, bit, p)
     _train(weights, w, x1, error)
     _train(weights, w + 1, x2, error)
     _train(weights, w + 2, x3, error)
-    target = (bit << 16) - bit
-    _learn(states, s1, v1, target)
-    _learn(states, s2, v2, target)
-    _learn(states, s3, v3, target)
-    return bit, low, span, at
+    _learn(states, s1, v1, bit)
+    _learn(states, s2, v2, bit)
+    _learn(states, s3, v3, bit)
+    return bit, coder
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def decide_four(
-    states: Any,
-    s1: Any,
-    s2: Any,
-    s3: Any,
-    s4: Any,
-    begin: Any,
-    weights: Any,
-    w: Any,
-    rate: Any,
-    stream: Any,
-    size: Any,
-    decoding: bool,
-    bit: Any,
-    low: Any,
-    span: Any,
-    at: Any,
-) -> Any:
+def decide_four(memory: Any, contexts: Any, begin: Any, weight_set: Any, bit: Any, coder: Any) -> Any:
     """The same with four states."""
-    v1 = read_state(states, s1, begin)
-    begin = uncounted(v1)
-    v2, v3 = read_state(states, s2, begin), read_state(states, s3, begin)
-    v4 = read_state(states, s4, begin)
+    states, weights = memory[0], memory[1]
+    w = weight_set * SET_SIZE
+    s1, s2, s3, s4 = contexts
+    v1 = _read(states, s1, begin)
+    begin = v1 & _NOT_COUNT
+    v2, v3 = _read(states, s2, begin), _read(states, s3, begin)
+    v4 = _read(states, s4, begin)
     x1, x2, x3, x4 = _logit(v1), _logit(v2), _logit(v3), _logit(v4)
     total: Any = get_i32(weights, w) * x1 + get_i32(weights, w + 1) * x2 + get_i32(weights, w + 2) * x3
     total += get_i32(weights, w + 3) * x4
     p = _probability(total)
-    bit, low, span, at = _code(stream, size, decoding, bit, p, low, span, at)
-    error = _error(weights, w, bit, p, rate)
+    bit, coder = _code(memory, p, bit, coder)
+    error = _error(memory, w, bit, p)
     _train(weights, w, x1, error)
     _train(weights, w + 1, x2, error)
     _train(weights, w + 2, x3, error)
     _train(weights, w + 3, x4, error)
-    target = (bit << 16) - bit
-    _learn(states, s1, v1, target)
-    _learn(states, s2, v2, target)
-    _learn(states, s3, v3, target)
-    _learn(states, s4, v4, target)
-    return bit, low, span, at
+    _learn(states, s1, v1, bit)
+    _learn(states, s2, v2, bit)
+    _learn(states, s3, v3, bit)
+    _learn(states, s4, v4, bit)
+    return bit, coder
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def decide_five(
-    states: Any,
-    s1: Any,
-    s2: Any,
-    s3: Any,
-    s4: Any,
-    s5: Any,
-    begin: Any,
-    weights: Any,
-    w: Any,
-    rate: Any,
-    stream: Any,
-    size: Any,
-    decoding: bool,
-    bit: Any,
-    low: Any,
-    span: Any,
-    at: Any,
-) -> Any:
+def decide_five(memory: Any, contexts: Any, begin: Any, weight_set: Any, bit: Any, coder: Any) -> Any:
     """The same with five states."""
-    v1 = read_state(states, s1, begin)
-    begin = uncounted(v1)
-    v2, v3 = read_state(states, s2, begin), read_state(states, s3, begin)
-    v4, v5 = read_state(states, s4, begin), read_state(states, s5, begin)
+    states, weights = memory[0], memory[1]
+    w = weight_set * SET_SIZE
+    s1, s2, s3, s4, s5 = contexts
+    v1 = _read(states, s1, begin)
+    begin = v1 & _NOT_COUNT
+    v2, v3 = _read(states, s2, begin), _read(states, s3, begin)
+    v4, v5 = _read(states, s4, begin), _read(states, s5, begin)
     x1, x2, x3, x4, x5 = _logit(v1), _logit(v2), _logit(v3), _logit(v4), _logit(v5)
     total: Any = get_i32(weights, w) * x1 + get_i32(weights, w + 1) * x2 + get_i32(weights, w + 2) * x3
     total += get_i32(weights, w + 3) * x4 + get_i32(weights, w + 4) * x5
     p = _probability(total)
-    bit, low, span, at = _code(stream, size, decoding, bit, p, low, span, at)
-    error = _error(weights, w, bit, p, rate)
+    bit, coder = _code(memory, p, bit, coder)
+    error = _error(memory, w, bit, p)
     _train(weights, w, x1, error)
     _train(weights, w + 1, x2, error)
     _train(weights, w + 2, x3, error)
     _train(weights, w + 3, x4, error)
     _train(weights, w + 4, x5, error)
-    target = (bit << 16) - bit
-    _learn(states, s1, v1, target)
-    _learn(states, s2, v2, target)
-    _learn(states, s3, v3, target)
-    _learn(states, s4, v4, target)
-    _learn(states, s5, v5, target)
-    return bit, low, span, at
+    _learn(states, s1, v1, bit)
+    _learn(states, s2, v2, bit)
+    _learn(states, s3, v3, bit)
+    _learn(states, s4, v4, bit)
+    _learn(states, s5, v5, bit)
+    return bit, coder

@@ -20,9 +20,21 @@ def move_mean(state: Any, size: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
+def new_mean(state: Any) -> Any:
+    """A mean that begins where another one is."""
+    return state >> COUNT_BITS << COUNT_BITS
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def log_eighths(eighths: Any) -> Any:
+    """16 log2 of a number of eighths."""
+    return np.int64(LOGARITHM[np.uint64(min(eighths, LOG_SIZE - 1))])
+
+
+@njit(cache=True, nogil=True, forceinline=True)
 def log_mean(state: Any) -> Any:
     """16 log2 of eight times a mean with 12 fraction bits."""
-    return np.int64(LOGARITHM[np.uint64(min(LOG_SIZE - 1, state >> (COUNT_BITS + 6)))])
+    return log_eighths(state >> (COUNT_BITS + 6))
 
 
 @njit(cache=True, nogil=True, forceinline=True)
