@@ -203,7 +203,9 @@ def _sample_size(sample: Symbols, plan: _Plan) -> int:
 
 def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     """Distances at which large levels of a row go together more than at those around."""
-    sample = np.abs(_levels(flat[: _LAG_SAMPLE // plan.width * plan.width or None], plan)).reshape(-1, plan.width)
+    sample = np.abs(_levels(flat[: _LAG_SAMPLE // plan.width * plan.width or None], plan)).reshape(
+        -1, plan.width
+    )
     large = sample * sample.size > int(sample.sum())
     farthest = min(_MOST_LIKELY_LAG, plan.width // 2)
     pairs = [np.count_nonzero(large[:, lag:] & large[:, :-lag]) for lag in range(1, farthest + 1)]
