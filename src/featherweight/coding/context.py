@@ -58,11 +58,10 @@ MAX_LAG = 1 << 12
 #: Nonzero magnitudes larger than this on average are coded by their digits.
 _LARGE_MEAN = 6
 
-#: Elements that the choice of scan and lag looks at.
+#: Elements that the choice of scan looks at, and those that lags are looked for in.
 _SAMPLE = 1 << 17
-
-_MOST_LIKELY_LAG = 256
 _LAG_SAMPLE = 1 << 16
+_MOST_LIKELY_LAG = 256
 _LAGS_TRIED = 2
 
 
@@ -203,9 +202,8 @@ def _sample_size(sample: Symbols, plan: _Plan) -> int:
 
 def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     """Distances at which large levels of a row go together more than at those around."""
-    sample = np.abs(_levels(flat[: _LAG_SAMPLE // plan.width * plan.width or None], plan)).reshape(
-        -1, plan.width
-    )
+    rows = max(1, _LAG_SAMPLE // plan.width)
+    sample = np.abs(_levels(flat[: rows * plan.width], plan)).reshape(-1, plan.width)
     large = sample * sample.size > int(sample.sum())
     farthest = min(_MOST_LIKELY_LAG, plan.width // 2)
     pairs = [np.count_nonzero(large[:, lag:] & large[:, :-lag]) for lag in range(1, farthest + 1)]
@@ -223,7 +221,7 @@ def _scan(indices: NDArray[Any], plan: _Plan) -> NDArray[Any]:
 
 
 def _rows(matrix: NDArray[Any], block: slice, plan: _Plan) -> NDArray[Any]:
-    """A view of those elements of ``matrix`` that are a block of the scan: some rows, or all of a short end."""
+    """A view of those elements of ``matrix`` that are a block of the scan."""
     if plan.transposed:
         return matrix.reshape(matrix.shape[0], -1)[:, block.start // plan.width : block.stop // plan.width].T
     return matrix.reshape(-1)[block]

@@ -1,8 +1,8 @@
 """The inner loop of the ``context`` coder: one kernel that encodes or decodes a block.
 
 A block is a matrix of signed levels, scanned row by row. Each level becomes binary decisions: is it zero; is
-it positive; and those on its magnitude. :mod:`featherweight.coding.context_mixer` predicts and codes a decision
-from a few states, each selected by another context. One kernel does both directions, so that they cannot
+it positive; and those on its magnitude. :mod:`featherweight.coding.context_mixer` predicts and codes each
+decision from a few states, selected by as many contexts. One kernel does both directions, so that they cannot
 differ in what they predict.
 """
 

@@ -69,10 +69,7 @@ def code_magnitude(
         node: Any = step
         if by_digits:
             bit: Any = value >> (left - 1) & 1
-            if step < TREE_DEPTH:
-                node = bits
-            else:
-                node = step + ((1 << TREE_DEPTH) - TREE_DEPTH)
+            node = bits if step < TREE_DEPTH else step + ((1 << TREE_DEPTH) - TREE_DEPTH)
         elif left:
             bit = beyond >> (left - 1) & 1
             node = left + (UNARY_LIMIT + GAMMA_DIGITS - 1)

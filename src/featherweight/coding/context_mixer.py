@@ -1,16 +1,16 @@
 """One binary decision of the ``context`` coder: predicted by mixed states, coded, and learnt from.
 
 Every state is a probability in some context. Their logits x are mixed into one, ``p = squash(sum w x)``, and
-from the outcome learn the weights, ``w += rate x (bit - p)``, and the states (M. Mahoney, "Adaptive weighing of
-context models for lossless data compression", 2005). A range coder with carries (G. N. N. Martin, 1979) codes
-the bit. There is a function for each number of states, as compilers unroll what is written out.
+from the outcome learn the weights, ``w += rate x (bit - p)``, and the states (M. Mahoney, "Adaptive weighing
+of context models for lossless data compression", 2005). A range coder with carries (G. N. N. Martin, 1979)
+codes the bit. There is a function for each number of states, with nothing left to unroll.
 
 A *weight set* is 8 integers: up to 5 weights in units of 2⁻¹⁶, and last its learning rate.
 
 Two tuples go from function to function, so that LLVM keeps all of them in registers:
 
-- ``memory``: the addresses of the states (uint32), of the weights (int32) and of the stream (uint8), the bytes of
-  the stream, whether it is being decoded, and the rate that the weight sets' own fall towards;
+- ``memory``: the addresses of the states (uint32), of the weights (int32) and of the stream (uint8), the
+  stream's bytes, whether it is being decoded, and the rate that the weight sets' own fall towards;
 - ``coder``: the range coder's interval, its lower end and its length, and the bytes that went out or came in.
   When decoding, the first is the offset of the stream's value in the interval.
 """
@@ -23,7 +23,6 @@ import numpy as np
 from numba import njit
 
 from featherweight.coding.context_tables import (
-    COUNT_BITS,
     COUNT_LIMIT,
     LOGIT_LIMIT,
     RATE,
