@@ -236,7 +236,7 @@ def _levels(flat: NDArray[Any], plan: _Plan) -> NDArray[np.int32]:
 
 def _indices(levels: NDArray[np.int32], plan: _Plan, dtype: type) -> Symbols:
     """The inverse of :func:`_levels`."""
-    table = np.arange(plan.negative + plan.positive + 1).astype(dtype)
+    table: NDArray[Any] = np.arange(plan.negative + plan.positive + 1).astype(dtype)
     table[: plan.negative] += 1
     table[plan.negative] = 0
     return table.take(levels + plan.negative)
@@ -280,7 +280,7 @@ def _finish(written: bytes, low: int, span: int) -> bytes:
 
 
 def _decode_blocks(cursor: Cursor, shape: tuple[int, ...], dtype: type, plan: _Plan) -> Symbols:
-    indices = np.empty(shape, dtype)
+    indices: NDArray[Any] = np.empty(shape, dtype)
     blocks = _blocks(indices.size, plan)
     lengths = [cursor.varint() for _ in blocks[1:]]
     streams = [cursor.take(length) for length in lengths]

@@ -1,8 +1,8 @@
 """Plain memory for kernels: numbers at an address, for loops that pass arrays to functions of their own.
 
-Numba counts the references to an array wherever one is passed on, which takes longer than what the
-functions of ``context`` do with it. An address is but a number. Nobody checks it: the caller owns the array for as
-long as the address is in use, and indices are in its bounds.
+Numba counts the references to an array wherever one is passed on, which takes longer than what the functions
+of ``context`` do with it. An address is but a number. Nobody checks it: the caller owns the array for as long
+as the address is in use, and indices are in its bounds.
 """
 
 from __future__ import annotations
