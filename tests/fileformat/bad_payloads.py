@@ -86,8 +86,8 @@ def _context() -> dict[str, BadFile]:
         "lag-beyond-row": (b"\x00\x04\x1f\x01\x80", "lags 31 and 1 in rows of 30"),
         "inner-lag-longer": (b"\x00\x04\x01\x02\x80", "lags 1 and 2"),
         "guess-0": (HEAD[:-1] + b"\0", "probability of 0"),
-        "outside-interval": (HEAD + b"\xff" * 4, "outside of the range coder's interval"),
-        "longer": (good + b"12345678", "goes on after its end"),
+        "outside-interval": (HEAD + b"\xff" * 6, "outside of the range coder's interval"),
+        "longer": (good + b"0123456789abcdef", "goes on after its end"),
         "zero-behind": (good + b"\0", "does not end where it should|goes on after its end"),
     }
     cases = {
