@@ -44,8 +44,12 @@ bench: bench-channels bench-coders bench-constraints bench-epoch bench-streaming
 bench-channels: setup
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/channels.py --json $(BENCH)/channels.json
 
-bench-coders: setup
-	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json
+bench-coders: setup  ## RUN="DIR ...": of these runs' networks; results/*.fwt or short runs unless given
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
+		|| echo "constriction and zstandard could not be installed: measured without those that are missing"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nncodec==2.1.3 \
+		|| echo "DeepCABAC (nncodec) could not be built, it needs a C++ compiler: measured without it"
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json $(if $(RUN),--run $(RUN))
 
 bench-constraints: setup
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/constraints.py --json $(BENCH)/constraints.json

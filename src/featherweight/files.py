@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy
@@ -72,6 +73,8 @@ def load_file(
     """
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
+        infos = [reader.info(name) for name in reader.names]
+        expect(sum(info.bytes for info in infos if info.coder != "plain"))
         loaded: dict[str, torch.Tensor] = {}
         result = {}
         for name in reader.names:
