@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from featherweight.channel_rules import refuse_channel_rules
 from featherweight.constraints import Constraints
 from featherweight.errors import TensorError
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
@@ -99,6 +100,7 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
 
     def __init__(self, state: LazyTensors[torch.Tensor], recipe: Recipe, left_alone: set[str]) -> None:
         super().__init__(state.specs, state.owners)
+        refuse_channel_rules(recipe)
         self._state = state
         self._coder = recipe.code.coder
         self._names = dict(_names_by_rule(state, recipe, left_alone))
@@ -195,6 +197,7 @@ def prune(
     """
     if (data is None) != (loss is None):
         raise TypeError("data and loss go together: gradients need both")
+    refuse_channel_rules(recipe)
     constraints = _constraints(model, optimizer)
     if data is not None and loss is not None:
         average_gradients(model, data, loss)

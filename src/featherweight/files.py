@@ -190,18 +190,32 @@ def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | Non
         CheckpointError: where names or shapes do not fit the module, naming them.
     """
     state = load_file(path, max_bytes=max_bytes)
+    load_state(model, state, str(path))
+    _tie(model, state)
+    return model
+
+
+def load_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
+    """Load a state dict into a module of its class, pruned by channel or not; nothing changes on an error.
+
+    Args:
+        model: its layers get the numbers of channels that ``state`` has.
+        state: tensors by name.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: where names or shapes do not fit the module, naming them.
+    """
     if _differs(state, model):
         # Imported here, as most files hold the shapes that the class makes.
         from featherweight.pruning.channels.resize import explained_by_pruning, resize
 
         changes = explained_by_pruning(model, state)
-        check_fits(state, model, str(path), resized=changes)
+        check_fits(state, model, where, resized=changes)
         resize(model, changes, state)
     else:
-        check_fits(state, model, str(path))
+        check_fits(state, model, where)
     model.load_state_dict(state)
-    _tie(model, state)
-    return model
 
 
 def check_fits(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from featherweight.errors import RecipeError
 from featherweight.pruning import Schedule, importance_by_name
+from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
 from featherweight.strict import one_of
 
-GRANULARITIES = ("element",)
+GRANULARITIES = ("element", "channel")
 SCOPES = ("layer", "global")
 
 
@@ -17,8 +18,9 @@ class Prune:
     """How a rule prunes.
 
     Attributes:
-        importance: what to keep: a name such as ``magnitude``, or the import path of a callable.
-        granularity: what is removed at a time: ``element``.
+        importance: what to keep: a name such as ``magnitude``, or the import path of a callable; for
+            channels also ``greedy``, ``lasso``, ``random``, ``l1norm`` and ``l2norm``.
+        granularity: what is removed at a time: ``element``, or ``channel``, which leaves the network.
         sparsity: fraction removed, 0 to 1, or a list of stages.
         std: in place of a sparsity, the threshold in standard deviations: prune where
             abs(w) < std · σ(layer).
@@ -34,8 +36,11 @@ class Prune:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        importance_by_name(self.importance)
         one_of("granularity", self.granularity, GRANULARITIES)
+        if self.granularity == "channel":
+            self._check_channels()
+        else:
+            importance_by_name(self.importance)
         one_of("scope", self.scope, SCOPES)
         if (self.sparsity is None) == (self.std is None):
             raise RecipeError("give either sparsity or std")
@@ -56,6 +61,17 @@ class Prune:
             raise RecipeError(f"as many epochs as stages are needed, got {len(epochs)} for {len(stages)}")
         if self.std is not None and self.schedule.kind == "cubic":
             raise RecipeError("a cubic schedule needs sparsity; std has no final fraction")
+
+    def _check_channels(self) -> None:
+        """Channels go at once, a fraction of each layer's."""
+        if self.importance not in CHANNEL_METHODS:
+            importance_by_name(self.importance)
+        if not isinstance(self.sparsity, float | int) or not 0 <= self.sparsity < 1:
+            raise RecipeError(
+                f"channels are pruned by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+            )
+        if self.schedule.kind != "one_shot" or self.scope != "layer":
+            raise RecipeError("channels are pruned at once and layer by layer: leave out schedule and scope")
 
     def sparsity_at(self, epoch: float | None) -> float:
         """The fraction to have pruned by ``epoch``; in the end, if ``None``."""

@@ -111,7 +111,7 @@ def test_a_residual_stage_is_scored_over_all_its_layers_and_leaves_together():
     scores = sum(layer.weight.detach().abs().sum(dim=(1, 2, 3)) for layer in layers)
     done = prune_channels(network, {"conv1": 10}, method="l1norm", example=torch.randn(1, 3, 16, 16))[0]
     assert done.kept == tuple(sorted(scores.topk(10).indices.tolist()))
-    assert done.coupled == ("layer1.0.conv2",)
+    assert done.coupled == ("bn1", "layer1.0.bn2", "layer1.0.conv2")
     assert network.bn1.num_features == network.layer1[0].bn2.num_features == 10
     assert network.layer2[0].downsample[0].in_channels == 10
 
@@ -190,7 +190,7 @@ class Shuffled(nn.Module):
         (concatenation, {"stem": "half"}, "expected a fraction or a number"),
         (grouped, {"stem": 3}, "multiple of 4 channels, cannot keep 3"),
         (lambda: resnet("A"), {"conv1": 0.5}, "conv1: .* go through ConstantPadNdBackward0"),
-        (lambda: resnet("B"), {"conv1": 0.5, "layer1.0.conv2": 0.5}, "shares its channels with conv1"),
+        (lambda: resnet("B"), {"conv1": 0.5, "layer1.0.conv2": 0.4}, "shares its channels with conv1"),
         (Shuffled, {"first": 0.5}, "first: .* go through TransposeBackward0"),
         (Shuffled, {"second": 0.5}, "second: .* go through norm, GroupNorm, which mixes"),
         (Shuffled, {"third": 0.5}, "third: cannot be pruned by channel"),
@@ -200,6 +200,13 @@ def test_what_cannot_be_pruned_is_named_with_the_reason(make, amounts, message):
     network = make()
     with pytest.raises(RecipeError, match=message):
         prune_channels(network, amounts, method="l1norm", example=torch.randn(2, 3, 16, 16)[..., :8, :8])
+
+
+def test_layers_that_share_their_channels_may_both_be_named():
+    network = resnet("B")
+    amounts = {"conv1": 0.5, "layer1.0.conv2": 0.5}
+    done = prune_channels(network, amounts, method="l1norm", example=torch.randn(1, 3, 16, 16))
+    assert [(d.layer, len(d.kept)) for d in done] == [("conv1", 8)]
 
 
 def test_a_layer_that_fails_is_left_as_it_was():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.errors import RecipeError, TensorError
-from featherweight.pruning.channels.groups import ChannelGroup, channel_group
+from featherweight.pruning.channels.groups import IN, ChannelGroup, channel_group
 from featherweight.pruning.channels.reconstruction import RIDGE, reconstruct
 from featherweight.pruning.channels.removal import remove, silence, undone_on_error
 from featherweight.pruning.channels.samples import Sample, collect, gram
@@ -45,7 +45,7 @@ class PrunedChannels:
         layer: its name.
         before: channels it had.
         kept: which of them are left, in order.
-        coupled: names of other layers that lost the same channels, as in a residual stage.
+        coupled: names of other layers that lost the same channels: normalisation, a residual stage.
     """
 
     layer: str
@@ -81,7 +81,8 @@ def prune_channels(
     Args:
         model: the network, in float32.
         amounts: for each layer by its name the fraction of its output channels to remove (a float), or
-            how many to keep (an int). Layers that share their channels are named once.
+            how many to keep (an int). Of layers that share their channels, as in a residual stage, one is
+            enough; others must have the same amount.
         method: ``greedy`` (ThiNet), ``lasso`` (He 2017), ``random``, ``l1norm``, ``l2norm`` (of the
             filters), or an importance of weights (:data:`featherweight.pruning.IMPORTANCES` or the import
             path of a callable), summed over each filter.
@@ -118,8 +119,9 @@ def prune_channels(
     done: list[PrunedChannels] = []
     try:
         for name, amount in amounts.items():
+            if _is_done(name, amounts, done):
+                continue
             group = channel_group(model, name, example)
-            _check_unpruned(group, done)
             count = _count(group, amount)
             samples = []
             if count and (fit or method in BY_DATA):
@@ -151,12 +153,17 @@ def _inputs(data: Iterable[Any], images: int) -> list[Tensor]:
     return [batch for batch in batches if len(batch)]
 
 
-def _check_unpruned(group: ChannelGroup, done: list[PrunedChannels]) -> None:
+def _is_done(name: str, amounts: Mapping[str, int | float], done: list[PrunedChannels]) -> bool:
+    """Whether a layer has lost its channels with one before it, by the same amount."""
     for earlier in done:
-        if group.name == earlier.layer or group.name in earlier.coupled:
+        if name in earlier.coupled:
+            if amounts[name] == amounts[earlier.layer]:
+                return True
             raise RecipeError(
-                f"{group.name}: shares its channels with {earlier.layer}, which is pruned; name one of them"
+                f"{name}: shares its channels with {earlier.layer}, which is pruned by "
+                f"{amounts[earlier.layer]}, not {amounts[name]}; name one of them"
             )
+    return False
 
 
 def _count(group: ChannelGroup, amount: int | float) -> int:
@@ -247,5 +254,5 @@ def _outputs(model: nn.Module, example: Tensor) -> list[Tensor]:
 def _report(group: ChannelGroup, removed: list[int]) -> PrunedChannels:
     gone = set(removed)
     kept = tuple(channel for channel in range(group.channels) if channel not in gone)
-    others = (member.name for member in group.producers if member.name != group.name)
+    others = {m.name for m in group.members if m.kind != IN} - {group.name}
     return PrunedChannels(group.name, group.channels, kept, tuple(sorted(others)))

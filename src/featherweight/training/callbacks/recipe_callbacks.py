@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from featherweight.channel_rules import removes_channels
 from featherweight.compression import prune_by, rules_for, share_by
 from featherweight.constraints import Mask, Sharing
 from featherweight.pruning import sparsity
@@ -24,7 +25,7 @@ class PruneByRecipe(ConstrainedCallback):
     """Prune as the rules' schedules say, counting epochs from the start of this training.
 
     Args:
-        recipe: rules without ``prune`` are passed over.
+        recipe: rules without ``prune`` are passed over, and those that remove channels: they are gone by now.
 
     Logs ``sparsity``, the fraction pruned of all that the rules prune, at every epoch.
     """
@@ -41,7 +42,11 @@ class PruneByRecipe(ConstrainedCallback):
         """Find out which parameters each rule is for."""
         super().on_train_start(trainer, pl_module)
         rules = rules_for(plain_model(pl_module), self.recipe)
-        self._rules = [(rule.match, rule.prune, weights) for rule, weights in rules if rule.prune]
+        self._rules = [
+            (rule.match, rule.prune, weights)
+            for rule, weights in rules
+            if rule.prune and not removes_channels(rule)
+        ]
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
