@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -265,3 +267,38 @@ def test_choices_that_look_at_data_beat_random_ones():
         prune_channels(network, {"stem": 0.5}, method=method, data=[images])
         errors[method] = float((network(images) - before).square().mean())
     assert max(errors["greedy"], errors["lasso"]) < errors["random"]
+
+
+def test_the_layout_of_the_weights_does_not_matter():
+    images = torch.randn(30, 3, 8, 8)
+    networks = [concatenation(), concatenation().to(memory_format=torch.channels_last)]
+    for network in networks:
+        prune_channels(network, {"stem": 0.5}, data=[images])
+    torch.testing.assert_close(networks[0](images), networks[1](images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_cuda_device_the_same_channels_go():
+    images = torch.randn(30, 3, 8, 8)
+    networks = [concatenation(), concatenation().cuda()]
+    kept = [prune_channels(network, {"stem": 0.5}, data=[images])[0].kept for network in networks]
+    assert kept[0] == kept[1]
+    torch.testing.assert_close(networks[1](images.cuda()).cpu(), networks[0](images), rtol=1e-3, atol=1e-3)
+
+
+def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[3] / "docs" / "channels.md"
+    code = re.search(r"run by tests.*?```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    images = torch.randn(40, 1, 28, 28)
+    names = {
+        "model": LeNet5(),
+        "fresh_model": LeNet5(),
+        "torch": torch,
+        "batches": [(images, torch.zeros(40, dtype=torch.int64))],
+        "train": lambda model, optimizer: (model(images).sum().backward(), optimizer.step()),
+    }
+    exec(code.group(1), names)  # noqa: S102
+    assert [len(layer.kept) for layer in names["done"]] == [10, 25]
+    assert names["fresh_model"].conv2.weight.shape == (25, 10, 5, 5)
+    assert torch.equal(names["fresh_model"](images), names["model"](images))

@@ -104,13 +104,14 @@ def prune_channels(
             a layer that fails is left as it was, those before it stay pruned.
     """
     needed = method in BY_DATA or bool(reconstruction)
-    batches = _inputs(data, images) if data is not None else []
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    batches = _inputs(data, images, device) if data is not None else []
     if (needed and not batches) or (example is None and not batches):
         raise RecipeError(
             f"channel pruning by {method} needs data: at least one batch of inputs"
             + ("" if needed else ", or an example")
         )
-    example = batches[0][:2] if example is None else example
+    example = batches[0][:2] if example is None else example.to(device)
     if method not in METHODS:
         importance_by_name(method)
     fit = bool(batches) if reconstruction is None else reconstruction
@@ -140,15 +141,15 @@ def prune_channels(
     return done
 
 
-def _inputs(data: Iterable[Any], images: int) -> list[Tensor]:
-    """The inputs of the first batches, ``images`` of them at most."""
+def _inputs(data: Iterable[Any], images: int, device: torch.device) -> list[Tensor]:
+    """The inputs of the first batches, ``images`` of them at most, where the network is."""
     batches: list[Tensor] = []
     left = images
     for batch in data:
         if left <= 0:
             break
         inputs = batch if isinstance(batch, Tensor) else batch[0]
-        batches.append(inputs[:left])
+        batches.append(inputs[:left].to(device))
         left -= len(inputs)
     return [batch for batch in batches if len(batch)]
 

@@ -73,7 +73,7 @@ def reconstruct(sample: Sample, removed: Sequence[int], *, ridge: float = RIDGE)
     layer = sample.member.layer
     weight, bias = layer.weight, layer.bias
     assert isinstance(weight, Tensor)  # noqa: S101
-    flat = weight.view(len(weight), -1)  # (out, F / groups)
+    flat = weight.detach().flatten(1).clone()  # (out, F / groups)
     groups = parts_of(layer)
     leaving = np.zeros(flat.shape[1] * groups, dtype=bool)
     leaving[sample.features(removed)] = True
@@ -94,3 +94,4 @@ def reconstruct(sample: Sample, removed: Sequence[int], *, ridge: float = RIDGE)
             change = change[:, :-1]
         old[:, ~gone] += change
         flat[out] = torch.from_numpy(old).to(flat)
+    weight.copy_(flat.view(weight.shape))
