@@ -20,7 +20,7 @@ _LAYERS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
 
 def removes_channels(rule: Rule) -> bool:
     """Whether a rule removes channels from the network, rather than masking weights."""
-    return rule.prune is not None and rule.prune.granularity == "channel"
+    return rule.prune is not None and rule.prune.removes_channels
 
 
 def refuse_channel_rules(recipe: Recipe) -> None:

@@ -97,12 +97,13 @@ def test_rules_that_do_not_fit_are_refused_before_training(tmp_path: Path) -> No
     for options, message in [
         ({"sparsity": 1.0}, "a fraction below 1"),
         ({"importance": "greedily"}, "unknown importance 'greedily'"),
+        ({"importance": "magnitude"}, "chosen by greedy, lasso, random, l1norm, l2norm"),
         ({"scope": "global"}, "leave out schedule and scope"),
     ]:
         with pytest.raises(RecipeError, match=message):
             start(tmp_path / "run", **options)
     run = start(tmp_path / "run")
-    output = fw.Rule("fc.weight", fw.Prune(granularity="channel", sparsity=0.5))
+    output = fw.Rule("fc.weight", fw.Prune("l1norm", "channel", 0.5))
     object.__setattr__(run.spec, "recipe", fw.Recipe((output,)))
     with pytest.raises(RecipeError, match="fc: cannot be pruned by channel: no layer reads its output"):
         run.execute()
@@ -111,10 +112,10 @@ def test_rules_that_do_not_fit_are_refused_before_training(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("apply", [fw.compress, fw.prune])
 def test_where_weights_are_masked_channel_rules_are_refused(apply: Any) -> None:
-    recipe = fw.Recipe((fw.Rule("conv.weight", fw.Prune(granularity="channel", sparsity=0.5)),))
+    recipe = fw.Recipe((fw.Rule("conv.weight", fw.Prune("l1norm", "channel", 0.5)),))
     with pytest.raises(RecipeError, match=r"'conv\.weight' removes channels.*prune_channels_by"):
         apply(SmallConvolution(), recipe)
-    only_bias = fw.Recipe((fw.Rule("conv.bias", fw.Prune(granularity="channel", sparsity=0.5)),))
+    only_bias = fw.Recipe((fw.Rule("conv.bias", fw.Prune("l1norm", "channel", 0.5)),))
     from featherweight.channel_rules import prune_channels_by
 
     with pytest.raises(RecipeError, match="matches no weight of a convolution"):

@@ -19,7 +19,7 @@ class Prune:
 
     Attributes:
         importance: what to keep: a name such as ``magnitude``, or the import path of a callable; for
-            channels also ``greedy``, ``lasso``, ``random``, ``l1norm`` and ``l2norm``.
+            channels ``greedy``, ``lasso``, ``random``, ``l1norm`` or ``l2norm``.
         granularity: what is removed at a time: ``element``, or ``channel``, which leaves the network.
         sparsity: fraction removed, 0 to 1, or a list of stages.
         std: in place of a sparsity, the threshold in standard deviations: prune where
@@ -36,11 +36,15 @@ class Prune:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
+        if self.removes_channels:
+            self._check_removal()
+            return
+        importance_by_name(self.importance)
         one_of("granularity", self.granularity, GRANULARITIES)
         if self.granularity == "channel":
-            self._check_channels()
-        else:
-            importance_by_name(self.importance)
+            raise RecipeError(
+                f"channels are chosen by {', '.join(CHANNEL_METHODS)}; got importance {self.importance!r}"
+            )
         one_of("scope", self.scope, SCOPES)
         if (self.sparsity is None) == (self.std is None):
             raise RecipeError("give either sparsity or std")
@@ -62,16 +66,20 @@ class Prune:
         if self.std is not None and self.schedule.kind == "cubic":
             raise RecipeError("a cubic schedule needs sparsity; std has no final fraction")
 
-    def _check_channels(self) -> None:
+    @property
+    def removes_channels(self) -> bool:
+        """Whether channels leave the network, which gets smaller, rather than weights becoming zero."""
+        return self.granularity == "channel" and self.importance in CHANNEL_METHODS
+
+    def _check_removal(self) -> None:
         """Channels go at once, a fraction of each layer's."""
-        if self.importance not in CHANNEL_METHODS:
-            importance_by_name(self.importance)
-        if not isinstance(self.sparsity, float | int) or not 0 <= self.sparsity < 1:
+        fraction = isinstance(self.sparsity, float | int) and 0 <= self.sparsity < 1
+        if not fraction or self.std is not None:
             raise RecipeError(
-                f"channels are pruned by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+                f"channels are removed by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
             )
         if self.schedule.kind != "one_shot" or self.scope != "layer":
-            raise RecipeError("channels are pruned at once and layer by layer: leave out schedule and scope")
+            raise RecipeError("channels are removed at once, layer by layer: leave out schedule and scope")
 
     def sparsity_at(self, epoch: float | None) -> float:
         """The fraction to have pruned by ``epoch``; in the end, if ``None``."""
