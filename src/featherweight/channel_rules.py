@@ -9,6 +9,7 @@ import torch
 
 from featherweight.errors import RecipeError
 from featherweight.pruning.channels import PrunedChannels, prune_channels
+from featherweight.recipe.patterns import layer_types_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,7 @@ def refuse_channel_rules(recipe: Recipe) -> None:
     for rule in recipe.rules:
         if removes_channels(rule):
             raise RecipeError(
-                f"the rule for {rule.match!r} removes channels, which changes the network itself: "
+                f"the rule for {rule.label!r} removes channels, which changes the network itself: "
                 f"featherweight run does it, or prune_channels_by before the optimizer is made"
             )
 
@@ -79,14 +80,14 @@ def check_channel_rules(model: torch.nn.Module, recipe: Recipe, example: torch.T
 def _amounts(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[str, float]]]:
     """Fractions of channels to remove by layer, for each rule that removes channels."""
     result = []
-    for rule, matched in recipe.assign(model.state_dict()).items():
+    for rule, matched in recipe.assign(model.state_dict(), layer_types_of(model)).items():
         if rule.prune is None or not removes_channels(rule):
             continue
         layers = [name.removesuffix(".weight") for name in matched if name.endswith(".weight")]
         able = [name for name in layers if isinstance(model.get_submodule(name), _LAYERS)]
         if not able:
             raise RecipeError(
-                f"the rule for {rule.match!r} removes channels, but matches no weight of a convolution or "
+                f"the rule for {rule.label!r} removes channels, but matches no weight of a convolution or "
                 f"linear layer; it matches {', '.join(matched[:8])}"
             )
         result.append((rule, dict.fromkeys(able, rule.prune.sparsity_at(None))))

@@ -14,7 +14,7 @@ from safetensors.torch import load_file as load_safetensors
 
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
-from featherweight.compression import encode_state
+from featherweight.compression import encode_state, rules_to_prune
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
@@ -139,7 +139,7 @@ class Run:
         images = self._images()
         network = self._network()
         # What does not fit must not be found out after hours of training.
-        self.spec.recipe.assign(network.state_dict())
+        rules_to_prune(network, self.spec.recipe)
         check_phases(self.spec, network)
         _check_shapes(network, images)
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])

@@ -16,7 +16,7 @@ from featherweight.pruning.channels.reconstruction import RIDGE, reconstruct
 from featherweight.pruning.channels.removal import remove, silence, undone_on_error
 from featherweight.pruning.channels.samples import Sample, collect, gram
 from featherweight.pruning.channels.selection import at_random, greedy, lasso, lowest
-from featherweight.pruning.importance import importance_by_name, score
+from featherweight.pruning.importance import WeightImportance, importance_by_name, score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -112,8 +112,8 @@ def prune_channels(
             + ("" if needed else ", or an example")
         )
     example = batches[0][:2] if example is None else example.to(device)
-    if method not in METHODS:
-        importance_by_name(method)
+    if method not in METHODS and not isinstance(importance_by_name(method), WeightImportance):
+        raise RecipeError(f"channels cannot be chosen by {method}; known: {', '.join(METHODS)}, or magnitude")
     fit = bool(batches) if reconstruction is None else reconstruction
     training = {module: module.training for module in model.modules()}
     model.eval()
@@ -216,7 +216,9 @@ def _filter_scores(group: ChannelGroup, method: str) -> np.ndarray[Any, np.dtype
         elif method == "l2norm":
             scores = flat.norm(dim=1)
         else:
-            found = score(importance_by_name(method), f"{member.name}.weight", weight)
+            importance = importance_by_name(method)
+            assert isinstance(importance, WeightImportance)  # noqa: S101  (prune_channels has seen to it)
+            found = score(importance, f"{member.name}.weight", weight)
             scores = found.flatten(1).sum(dim=1).double().cpu()
         for channel, positions in enumerate(member.positions):
             total[channel] += scores[list(positions)].sum()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from featherweight.errors import RecipeError, TensorError
-from featherweight.pruning import importance_by_name, magnitude, score
+from featherweight.pruning import FunctionImportance, importance_by_name, score
 
 
 def gradient_times_weight(name, weight, gradient):
@@ -24,17 +24,18 @@ NOT_CALLABLE = 3
 
 def test_magnitude():
     weight = torch.tensor([[-2.0, 0.5], [0.0, -0.0]], requires_grad=True)
-    scores = magnitude("w", weight)
+    scores = score(importance_by_name("magnitude"), "w", weight)
     assert scores.tolist() == [[2.0, 0.5], [0.0, 0.0]]
     assert not scores.requires_grad
-    assert importance_by_name("magnitude") is magnitude
 
 
 def test_a_callable_by_its_import_path():
-    assert importance_by_name(f"{__name__}.gradient_times_weight") is gradient_times_weight
+    assert importance_by_name(f"{__name__}.gradient_times_weight") == FunctionImportance(
+        gradient_times_weight
+    )
     weight = torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
     weight.grad = torch.tensor([5.0, 1.0, 0.5])
-    scores = score(gradient_times_weight, "w", weight)
+    scores = score(FunctionImportance(gradient_times_weight), "w", weight)
     assert scores.tolist() == [5.0, 2.0, 1.5]
     assert not scores.requires_grad
 
@@ -42,7 +43,7 @@ def test_a_callable_by_its_import_path():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("magnitud", "unknown importance 'magnitud'; known: magnitude, or the import path"),
+        ("magnitud", "unknown importance 'magnitud'; known: magnitude, std, .*sss, or the import path"),
         ("no_such_module.function", "cannot be imported: No module named 'no_such_module'"),
         (f"{__name__}.no_such_function", "cannot be imported: module .* has no attribute"),
         (f"{__name__}.NOT_CALLABLE", "is not callable"),
@@ -59,12 +60,12 @@ def test_importances_that_there_are_not(name, message):
 def test_wrong_scores_are_refused_by_name():
     weight = torch.ones(3, 2)
     with pytest.raises(TensorError, match=r"fc\.weight: .*shape \(2,\), expected \(3, 2\)"):
-        score(first_row_only, "fc.weight", weight)
+        score(FunctionImportance(first_row_only), "fc.weight", weight)
     with pytest.raises(TensorError, match=r"fc\.weight: importance gave NaN"):
-        score(not_a_number, "fc.weight", weight)
+        score(FunctionImportance(not_a_number), "fc.weight", weight)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_weights_that_are_not_finite_are_refused_by_name(bad):
     with pytest.raises(TensorError, match=r"fc\.weight: the weights are not finite"):
-        score(magnitude, "fc.weight", torch.tensor([1.0, bad]))
+        score(importance_by_name("magnitude"), "fc.weight", torch.tensor([1.0, bad]))
