@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
-.PHONY: bench bench-coders bench-constraints bench-epoch bench-streaming
+.PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -39,7 +39,10 @@ fuzz: setup  ## attack the reader with N hostile files
 	$(BIN)/python fuzz/run.py --inputs $(N)
 	$(BIN)/pytest -m slow
 
-bench: bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
+bench: bench-channels bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
+
+bench-channels: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/channels.py --json $(BENCH)/channels.json
 
 bench-coders: setup  ## RUN="DIR ...": of these runs' networks; results/*.fwt or short runs unless given
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \

@@ -20,7 +20,7 @@ FLOORS = [
     {"strict", "pruning", "quantization"},
     {"constraints"},
     {"recipe"},
-    {"lazy"},
+    {"lazy", "channel_rules"},
     {"selection", "compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from featherweight.files import load_file, load_model, open_file, save_file, save_model
     from featherweight.pruning import Schedule
+    from featherweight.pruning.channels import prune_channels
     from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule
     from featherweight.tensors import QuantizedTensor
 
@@ -47,6 +48,7 @@ _HOMES = {
     ],
     "files": ["load_file", "load_model", "open_file", "save_file", "save_model"],
     "pruning": ["Schedule"],
+    "pruning.channels": ["prune_channels"],
     "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule"],
     "tensors": ["QuantizedTensor"],
 }
@@ -74,6 +76,7 @@ __all__ = [
     "load_model",
     "open_file",
     "prune",
+    "prune_channels",
     "save_file",
     "save_model",
     "share",

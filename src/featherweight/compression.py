@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.channel_rules import refuse_channel_rules
 from featherweight.constraints import Constraints
 from featherweight.errors import RecipeError, TensorError
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
@@ -112,6 +113,7 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         layer_types: Mapping[str, Sequence[str]] | None,
     ) -> None:
         super().__init__(state.specs, state.owners)
+        refuse_channel_rules(recipe)
         self._state = state
         self._coder = recipe.code.coder
         held = dict(_names_by_rule(state, recipe, left_alone, layer_types))
@@ -244,6 +246,7 @@ def prune(
     """
     if (data is None) != (loss is None):
         raise TypeError("data and loss go together: gradients need both")
+    refuse_channel_rules(recipe)
     rules = rules_to_prune(model, recipe)
     for rule, _ in rules:
         if rule.prune is not None and rule.prune.needs_data and data is None:
@@ -315,14 +318,16 @@ def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[s
 def rules_to_prune(
     model: torch.nn.Module, recipe: Recipe
 ) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
-    """The rules of a recipe that prune, each with the parameters that it prunes, by name.
+    """The rules of a recipe that mask weights, each with the parameters that it prunes, by name.
+
+    Rules that remove channels are checked, and left out.
 
     Raises:
         RecipeError: where a rule matches no tensor of the model.
     """
     result = []
     for rule, weights in rules_for(model, recipe):
-        if rule.prune is not None:
+        if rule.prune is not None and not rule.prune.removes_channels:
             names = rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
             result.append((rule, {name: weights[name] for name in names}))
     return result

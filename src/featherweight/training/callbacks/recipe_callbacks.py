@@ -37,8 +37,8 @@ class PruneByRecipe(ConstrainedCallback):
     loader gives at the start of the epoch, or of a ``DataLoader`` a sample drawn by ``seed``.
 
     Args:
-        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are
-            passed over.
+        recipe: a recipe, its path, or what YAML gives for it; rules without ``prune`` are passed over,
+            and those that remove channels: they are gone by now.
         loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
         progress: told how far the scores are; a line in the log now and then unless given.
         seed: of the calibration batches.
