@@ -139,7 +139,7 @@ class Run:
         # What does not fit must not be found out after hours of training.
         self.spec.recipe.assign(network.state_dict())
         check_phases(self.spec, network)
-        _check_shapes(network, images)
+        check_shapes(network, images)
         self._begin()
         for name in self.spec.phases():
             self._phase(name, network, images, console)
@@ -244,8 +244,12 @@ def _taken(directory: Path) -> str:
 
 
 @torch.no_grad()
-def _check_shapes(network: torch.nn.Module, images: ImageData) -> None:
-    """Make sure that the network takes the data set's images and tells its classes apart."""
+def check_shapes(network: torch.nn.Module, images: ImageData) -> None:
+    """Make sure that the network takes the data set's images and tells its classes apart.
+
+    Raises:
+        RecipeError: saying what it takes or gives.
+    """
     inputs, _ = next(iter(images.train_batches()))
     training = network.training
     try:
