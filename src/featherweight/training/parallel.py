@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import joblib
@@ -21,6 +25,9 @@ BACKENDS = ("loky", "ray")
 
 #: Ray's pool tells of results a round at a time: so many jobs a worker in each.
 _JOBS_A_ROUND = 4
+
+#: How often a worker looks whether its parent is still there.
+_WATCH_SECONDS = 2.0
 
 
 def run_each(
@@ -46,11 +53,12 @@ def run_each(
         raise RecipeError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     if jobs == 0 or jobs < -1:
         raise RecipeError(f"jobs must be at least 1, or -1 for all cores, got {jobs}")
-    call = joblib.delayed(_Call(function))
     if backend == "ray":
+        call = joblib.delayed(_Call(function))
         with _ray_cluster() as cores:
             yield from _in_rounds(call, items, cores if jobs == -1 else jobs)
         return
+    call = joblib.delayed(_Call(function, parent=os.getpid()))
     workers = joblib.Parallel(n_jobs=jobs, backend=backend, batch_size=1, return_as="generator_unordered")
     done = workers(call(item) for item in items)
     try:
@@ -62,19 +70,35 @@ def run_each(
 class _Call:
     """The function on one compute thread; its results carry their item."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], Any], parent: int | None = None) -> None:
         self.function = function
+        self.parent = parent
 
     #: What joblib names in its own messages.
     __name__ = "point"
 
     def __call__(self, item: Any) -> tuple[Any, Any]:
+        if self.parent not in (None, os.getpid()):
+            _leave_with_the_parent()
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             return item, self.function(item)
         finally:
             torch.set_num_threads(before)
+
+
+@functools.cache
+def _leave_with_the_parent() -> None:
+    """End this worker soon after its parent has: joblib's would go on waiting for work for minutes."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _in_rounds(call: Any, items: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:

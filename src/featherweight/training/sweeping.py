@@ -154,9 +154,19 @@ class SensitivityAnalysis:
         self._network.load_state_dict(read_checkpoint(done))
 
     def left(self) -> list[Point]:
-        """The points that are not measured yet."""
+        """The points that are not measured yet, those of the first seed and sparsity or bits first.
+
+        So a sweep that is stopped holds whole columns of its grid.
+        """
         done = self._measured()
-        return [point for point in self.points if point.key not in done]
+        left = [point for point in self.points if point.key not in done]
+        return sorted(left, key=self._turn)
+
+    def _turn(self, point: Point) -> tuple[int, bool, int]:
+        if point.sparsity is not None:
+            return self.sweep.seeds.index(point.seed), False, self.sweep.sparsities.index(point.sparsity)
+        assert point.bits is not None  # noqa: S101  (a point has one or the other)
+        return self.sweep.seeds.index(point.seed), True, self.sweep.bits.index(point.bits)
 
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
         return {entry["point"]: entry["rows"] for entry in self._journal.entries if "point" in entry}
