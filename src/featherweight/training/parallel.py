@@ -56,7 +56,7 @@ def run_each(
     if backend == "ray":
         call = joblib.delayed(_Call(function))
         with _ray_cluster() as cores:
-            yield from _in_rounds(call, items, cores if jobs == -1 else jobs)
+            yield from _in_rounds(call, items, cores if jobs == -1 else min(jobs, cores))
         return
     call = joblib.delayed(_Call(function, parent=os.getpid()))
     workers = joblib.Parallel(n_jobs=jobs, backend=backend, batch_size=1, return_as="generator_unordered")
@@ -103,9 +103,21 @@ def _leave_with_the_parent() -> None:
 
 def _in_rounds(call: Any, items: Sequence[Any], workers: int) -> Iterator[tuple[Any, Any]]:
     size = _JOBS_A_ROUND * workers
-    with joblib.parallel_config("ray"), joblib.Parallel(n_jobs=workers, batch_size=1) as pool:
-        for start in range(0, len(items), size):
-            yield from pool(call(item) for item in items[start : start + size])
+    pool_messages = logging.getLogger("ray.util.multiprocessing.pool")
+    pool_messages.addFilter(_of_interest)
+    # A core each, else Ray may put all of them on one node.
+    ray = joblib.parallel_config("ray", ray_remote_args={"num_cpus": 1})
+    try:
+        with ray, joblib.Parallel(n_jobs=workers, batch_size=1) as pool:
+            for start in range(0, len(items), size):
+                yield from pool(call(item) for item in items[start : start + size])
+    finally:
+        pool_messages.removeFilter(_of_interest)
+
+
+def _of_interest(record: logging.LogRecord) -> bool:
+    """Not that joblib gives Ray's pool an argument that it does not take."""
+    return "'context' argument is not supported" not in record.getMessage()
 
 
 @contextlib.contextmanager
