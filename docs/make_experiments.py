@@ -58,12 +58,13 @@ def main() -> None:
     options.add_argument("--output", type=Path, default=Path("runs/experiments"))
     options.add_argument("--jobs", type=int, default=-1, help="worker processes; one a core unless given")
     options.add_argument("--page", type=Path, default=ROOT / "docs" / "experiments.md")
+    options.add_argument("--as-is", action="store_true", help="show what is finished, do nothing new")
     args = options.parse_args()
     torch.set_num_threads(1)
-    runs = {name: whole_run(name, args.output) for name in RUNS}
-    layers = sweep("layers", args.output, args.jobs)
-    importances = sweep("importances", args.output, args.jobs)
-    pruned = {name: fraction_pruned(args.output / name / "prune.safetensors") for name in RUNS}
+    runs = {name: run for name in RUNS if (run := whole_run(name, args.output, as_is=args.as_is))}
+    layers = sweep("layers", args.output, None if args.as_is else args.jobs)
+    importances = sweep("importances", args.output, None if args.as_is else args.jobs)
+    pruned = {name: fraction_pruned(args.output / name / "prune.safetensors") for name in runs}
     found = Found(runs, pruned, layers, importances)
     images = args.page.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
@@ -72,11 +73,13 @@ def main() -> None:
     say(f"wrote {args.page}")
 
 
-def whole_run(name: str, output: Path) -> dict[str, Any]:
+def whole_run(name: str, output: Path, *, as_is: bool) -> dict[str, Any] | None:
     """The result of ``featherweight run``; the dense network is trained once for all that start from it."""
     spec, directory = RunSpec.load(RECIPES / f"{name}.yaml"), output / name
     result = directory / "result.json"
     if not result.exists():
+        if as_is:
+            return None
         if not directory.exists():
             directory.mkdir(parents=True)
             spec.save(directory / "run.yaml")
@@ -88,13 +91,17 @@ def whole_run(name: str, output: Path) -> dict[str, Any]:
     return found
 
 
-def sweep(name: str, output: Path, jobs: int) -> Results:
-    """The results of a sweep over the dense network."""
+def sweep(name: str, output: Path, jobs: int | None) -> Results:
+    """The results of a sweep over the dense network; with no ``jobs``, those of whole columns of its grid."""
     path = RECIPES / f"{name}.sweep.yaml"
     chosen = known(build(Sweep, read_mapping(path), str(path)))
     spec = RunSpec.load(RECIPES / f"{DENSE}.yaml")
     job = SensitivityAnalysis(spec, chosen, output / name, weights=output / DENSE)
     job.prepare()
+    if jobs is None:
+        missing = {point.sparsity for point in job.left()}
+        found = job.results()
+        return replace(found, rows=tuple(row for row in found.rows if row.sparsity not in missing))
     with progress(f"measuring {name}", len(job.left())) as advance:
         for _ in job.measure(jobs=jobs):
             advance()
@@ -194,8 +201,11 @@ def model_wide_table(found: Found) -> str:
     dense = found.runs[DENSE]["error_dense_percent"]
     rows.append(f"| dense: 5 epochs | 0 % | {dense:.2f} % |")
     for name, text in RUNS.items():
-        error = found.runs[name]["error_percent"]
         link = f"[{text}](../recipes/experiments/{name}.yaml)"
+        if name not in found.runs:
+            rows.append(f"| {link} | | not run yet |")
+            continue
+        error = found.runs[name]["error_percent"]
         rows.append(f"| {link} | {100 * found.pruned[name]:.1f} % | {error:.2f} % |")
     return "\n".join(rows)
 

@@ -28,7 +28,8 @@ def test_every_run_prunes_93_percent_of_the_same_network(path):
     assert pruned / sum(sizes.values()) == pytest.approx(0.929, abs=5e-4)
     # Every stage is reached before the training ends.
     assert all(
-        rule.prune.sparsity_at(spec.prune.epochs - 1) == rule.prune.sparsity_at(None) for rule in spec.recipe.rules
+        rule.prune.sparsity_at(spec.prune.epochs - 1) == rule.prune.sparsity_at(None)
+        for rule in spec.recipe.rules
     )
 
 

@@ -3,8 +3,8 @@
 - :mod:`featherweight.analysis.sizes`: bytes of a ``.fwt`` file beside Han's accounting of its layers;
 - :mod:`featherweight.analysis.sparsity`: how many weights of a model are nonzero;
 - :mod:`featherweight.analysis.tables`: both as tables for a terminal;
-- :mod:`featherweight.analysis.sweep`, :mod:`~featherweight.analysis.sensitivity`: accuracy against sparsity or
-  bits, what to measure and what was found, kept in a :mod:`~featherweight.analysis.journal`;
-- :mod:`featherweight.analysis.plots`: the style of all figures; :mod:`~featherweight.analysis.sensitivity_plots`
-  and :mod:`~featherweight.analysis.histograms` draw them.
+- :mod:`featherweight.analysis.sweep`, :mod:`~featherweight.analysis.sensitivity`: accuracy against sparsity
+  or bits, what to measure and what was found, kept in a :mod:`~featherweight.analysis.journal`;
+- :mod:`featherweight.analysis.plots`: the style of all figures, which
+  :mod:`~featherweight.analysis.sensitivity_plots` and :mod:`~featherweight.analysis.histograms` draw.
 """
