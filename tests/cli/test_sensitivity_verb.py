@@ -168,7 +168,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_results(command,
 
     journal = Path("killed/points.jsonl")
     code = "import sys; from featherweight.cli import main; sys.exit(main())"
-    program = [sys.executable, "-c", code, *arguments, *grid, "-j", "2", "-o", "killed"]
+    program = [sys.executable, "-c", code, *arguments, *grid, "-j", "1", "-o", "killed"]
     with subprocess.Popen(program, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         deadline = time.monotonic() + 240
         while not (journal.exists() and journal.read_bytes().count(b"\n") >= 5):
