@@ -50,6 +50,7 @@ def cluster(tmp_path: Path) -> Iterator[Path]:
         patch.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of its own future
+        patch.setenv("RAY_worker_niceness", "0")  # else, where the cores are busy, workers wait for minutes
         patch.setenv(NODES, str(tmp_path))
         # Ray's sockets need a shorter path than tmp_path.
         head = {**small, "include_dashboard": False, "temp_dir": session}

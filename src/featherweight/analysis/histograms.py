@@ -30,7 +30,7 @@ def draw_histograms(
     theme: Theme,
     *,
     title: str = "",
-    columns: int = 3,
+    columns: int = 2,
 ) -> Figure:
     """Draw what pruning and retraining did to the weights of each layer; zeros are left out.
 
@@ -47,7 +47,8 @@ def draw_histograms(
         old, new = before[name].reshape(-1), after[name].reshape(-1)
         old, new = old[old != 0], new[new != 0]
         limit = max(float(np.quantile(np.abs(old), _IN_SIGHT)), float(np.abs(new).max(initial=0)))
-        bins = np.linspace(-limit, limit, min(_BINS, 2 * (round(old.size**0.5) // 2) + 1))
+        edges = np.linspace(-limit, limit, min(_BINS, 2 * (round(old.size**0.5) // 2) + 1))
+        bins = [float(edge) for edge in edges]
         axes.hist(old, bins=bins, color=theme.muted, alpha=0.35)
         axes.hist(new, bins=bins, histtype="step", color=theme.accent, linewidth=1.8)
         axes.set_yscale("log")

@@ -42,6 +42,9 @@ Label: TypeAlias = Callable[[Curve], str]
 #: Accuracies at which the axis may have a tick, in percent.
 _ACCURACIES = (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)
 _SPARSITIES = (0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+#: Where those give fewer ticks than are wanted.
+_FINER_ACCURACIES = (*range(0, 98, 2), 97, 98, 98.5, 98.8, 99, 99.2, 99.4, 99.5, 99.6, 99.7, 99.8, 99.9)
+_TICKS_WANTED = 4
 _LEAST_TICK_GAP = 0.055  # of the axis
 _SMALLEST_ERROR = 0.02  # percent
 
@@ -101,7 +104,7 @@ def draw(
     title: str = "",
     panel: Label = by_retraining,
     curve: Label = by_layer,
-    columns: int = 3,
+    columns: int = 2,
 ) -> Figure:
     """Accuracy over sparsity or bits.
 
@@ -171,7 +174,9 @@ def _scales(axes: Axes, curves: Sequence[Curve], dense: float) -> None:
     worst = min(_height(a) for a in (dense, *(a for c in curves for a in c.lowest)))
     room = max(best - worst, 0.3)
     axes.set_ylim(worst - 0.06 * room, best + 0.16 * room)
-    _ticks(axes.yaxis, _ACCURACIES, _height, axes.get_ylim(), lambda a: f"{a:g}")
+    in_sight = [a for a in _ACCURACIES if axes.get_ylim()[0] <= _height(a) <= axes.get_ylim()[1]]
+    accuracies = _ACCURACIES if len(in_sight) >= _TICKS_WANTED else sorted(set(_FINER_ACCURACIES))
+    _ticks(axes.yaxis, accuracies, _height, axes.get_ylim(), lambda a: f"{a:g}")
     xs = [x for c in curves for x in _x(c)]
     margin = 0.04 * max(max(xs) - min(xs), 0.3)
     axes.set_xlim(min(xs) - margin, max(xs) + margin)
