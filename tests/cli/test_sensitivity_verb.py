@@ -161,6 +161,7 @@ def test_another_sweep_in_the_same_directory_needs_force(command, config):
     assert command(*arguments, "--lr", 0.5, "--force")[0] == 0
 
 
+@pytest.mark.timeout(600)  # it starts a process, which takes long where the cores are busy
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_results(command, config):
     arguments = ("sensitivity", "-c", str(config), "--layers", "fc1,fc2", "--seeds", "0,1", "--epochs", "0,2")
     grid = ("--sparsities", "0.5,0.8,0.9,0.95,0.98", "--quiet")
