@@ -12,8 +12,21 @@ Example:
     5
 """
 
-from featherweight.recipe.prune import GRANULARITIES, SCOPES, Prune
+from featherweight.pruning import GRANULARITIES
+from featherweight.recipe.patterns import layer_types_of
+from featherweight.recipe.prune import SCOPES, Prune
 from featherweight.recipe.quantize import QUANTIZERS, Quantize
-from featherweight.recipe.rules import Code, Recipe, Rule
+from featherweight.recipe.rules import Code, Recipe, Rule, read_recipe
 
-__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule"]
+__all__ = [
+    "GRANULARITIES",
+    "QUANTIZERS",
+    "SCOPES",
+    "Code",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Rule",
+    "layer_types_of",
+    "read_recipe",
+]
