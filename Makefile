@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
+.PHONY: experiments
 .PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
@@ -38,6 +39,9 @@ N ?= 1000000
 fuzz: setup  ## attack the reader with N hostile files
 	$(BIN)/python fuzz/run.py --inputs $(N)
 	$(BIN)/pytest -m slow
+
+experiments: setup  ## needs MNIST and about 25 minutes on one core; docs/experiments.md and its figures
+	$(BIN)/python docs/make_experiments.py --output runs/experiments
 
 bench: bench-channels bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
 

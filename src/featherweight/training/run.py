@@ -141,7 +141,7 @@ class Run:
         # What does not fit must not be found out after hours of training.
         rules_to_prune(network, self.spec.recipe)
         check_phases(self.spec, network)
-        _check_shapes(network, images)
+        check_shapes(network, images)
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._begin()
         for name in self.spec.phases():
@@ -267,8 +267,12 @@ def _distinct(network: torch.nn.Module) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def _check_shapes(network: torch.nn.Module, images: ImageData) -> None:
-    """Make sure that the network takes the data set's images and tells its classes apart."""
+def check_shapes(network: torch.nn.Module, images: ImageData) -> None:
+    """Make sure that the network takes the data set's images and tells its classes apart.
+
+    Raises:
+        RecipeError: saying what it takes or gives.
+    """
     inputs, _ = next(iter(images.train_batches()))
     training = network.training
     try:
