@@ -21,6 +21,7 @@ FLOORS = [
     {"constraints"},
     {"recipe"},
     {"lazy"},
+    {"sharing"},
     {"compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},

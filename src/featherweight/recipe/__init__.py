@@ -15,5 +15,6 @@ Example:
 from featherweight.recipe.prune import GRANULARITIES, SCOPES, Prune
 from featherweight.recipe.quantize import QUANTIZERS, Quantize
 from featherweight.recipe.rules import Code, Recipe, Rule
+from featherweight.recipe.store import Store
 
-__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule"]
+__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule", "Store"]

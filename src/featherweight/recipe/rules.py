@@ -11,6 +11,7 @@ from featherweight.coding import CODER_CHOICES
 from featherweight.errors import RecipeError
 from featherweight.recipe.prune import Prune  # noqa: TC001  (`strict.build` reads the annotations)
 from featherweight.recipe.quantize import Quantize  # noqa: TC001
+from featherweight.recipe.store import Store  # noqa: TC001
 from featherweight.strict import build, one_of, plain, read_mapping, write_mapping
 
 if TYPE_CHECKING:
@@ -42,12 +43,14 @@ class Rule:
         prune: how to prune, or ``None``.
         quantize: how to quantize, or ``None``.
         code: how to code; the recipe's own ``code`` unless given.
+        store: how to round float tensors that are not quantized, or ``None`` to keep every bit.
     """
 
     match: str
     prune: Prune | None = None
     quantize: Quantize | None = None
     code: Code | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         if self.match.startswith("re:"):
