@@ -59,6 +59,8 @@ class SortedWeights:
         prefix = self._first if power == 1 else self._second
         if self.mass is not None:
             return np.diff(prefix[borders])
+        if not self.size:
+            return np.zeros(borders.size - 1)
         start = borders // BLOCK * BLOCK
         reach = start[:, None] + np.arange(BLOCK)  # (borders, BLOCK)
         inside = reach < borders[:, None]

@@ -1,8 +1,8 @@
 """Trained ternary quantization (C. Zhu, S. Han, H. Mao & W. J. Dally, "Trained ternary quantization", 2017).
 
 A weight is +W_p where its full-precision shadow is above Δ = t · max abs(W), −W_n where that is below −Δ,
-else 0. W_p and W_n are trained, a pair for each layer: :class:`featherweight.constraints.Ternary`. Here is where
-they start, and what a layer becomes without training.
+else 0. W_p and W_n are trained, a pair for each layer: :class:`featherweight.constraints.Ternary`. Here is
+where they start, and what a layer becomes without training.
 """
 
 from __future__ import annotations

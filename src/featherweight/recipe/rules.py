@@ -11,6 +11,7 @@ from featherweight.coding import CODER_CHOICES
 from featherweight.errors import RecipeError
 from featherweight.recipe.prune import Prune  # noqa: TC001  (`strict.build` reads the annotations)
 from featherweight.recipe.quantize import Quantize  # noqa: TC001
+from featherweight.recipe.rule_files_quantize import is_quantize_rule_file, read_quantize_rules
 from featherweight.recipe.store import Store  # noqa: TC001
 from featherweight.strict import build, one_of, plain, read_mapping, write_mapping
 
@@ -80,11 +81,13 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
-        """Read a recipe from YAML or JSON.
+        """Read a recipe from YAML, JSON or a rule file (:mod:`featherweight.recipe.rule_files_quantize`).
 
         Raises:
-            RecipeError: for anything that cannot be meant as written, naming the file and the key.
+            RecipeError: for anything that cannot be meant as written, naming the file and the key or line.
         """
+        if is_quantize_rule_file(path):
+            return cls(tuple(Rule(name, quantize=how) for name, how in read_quantize_rules(path)))
         return cls.from_dict(read_mapping(path), str(path))
 
     @classmethod
