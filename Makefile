@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
-.PHONY: bench bench-coders bench-constraints bench-epoch bench-streaming
+.PHONY: bench bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -39,7 +39,7 @@ fuzz: setup  ## attack the reader with N hostile files
 	$(BIN)/python fuzz/run.py --inputs $(N)
 	$(BIN)/pytest -m slow
 
-bench: bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
+bench: bench-coders bench-constraints bench-epoch bench-quantization bench-streaming  ## side by side with peers; tables and JSON
 
 bench-coders: setup
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json
@@ -49,6 +49,9 @@ bench-constraints: setup
 
 bench-epoch: setup  ## needs MNIST: FEATHERWEIGHT_DATA, or it is downloaded to ./data
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/epoch.py --json $(BENCH)/epoch.json
+
+bench-quantization: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/quantization.py --json $(BENCH)/quantization.json
 
 bench-streaming: setup  ## needs 13 GB of disk for a while: checkpoints of 4 GiB in TMPDIR
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/streaming.py --json $(BENCH)/streaming.json

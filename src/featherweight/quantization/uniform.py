@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def uniform_levels(low: float, high: float, k: int) -> NDArray[np.float64]:
     """The middles of k cells of equal width (high − low) / k, ascending."""
     step = (high - low) / k
-    levels: NDArray[np.float64] = low + step * (np.arange(k) + 0.5)
-    return levels
+    return low + step * (np.arange(k, dtype=np.float64) + 0.5)
 
 
 def quantize_uniform(weights: NDArray[Any], bits: int, fix_zeros: bool = True) -> QuantizedTensor:

@@ -145,8 +145,12 @@ class ShareByRecipe(ConstrainedCallback):
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Training batches of as many samples as the Fisher diagonal takes."""
         samples = 0
-        for inputs, targets in iter(trainer.train_dataloader):  # type: ignore[call-overload]
+        for inputs, targets in _as_batches(trainer.train_dataloader):
             yield inputs.to(pl_module.device), targets.to(pl_module.device)
             samples += len(targets)
             if samples >= FISHER_SAMPLES:
                 return
+
+
+def _as_batches(loader: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    yield from loader
