@@ -63,9 +63,22 @@ def context_array(source, shape, k):
     return indices
 
 
+def plane(source, count):
+    kind = source.u8()
+    assert kind <= 2
+    if kind < 2:
+        return rans_stream(source, count, 256) if kind else source.take(count)
+    greatest, least, width = source.u8(), source.u8(), source.varint()
+    inner = Bytes(source.take(source.varint()))
+    indices = context_array(inner, (count // width, width), greatest - least + 1)
+    assert count % width == 0
+    assert inner.at == len(inner.data)
+    return [greatest - index for index in indices]
+
+
 def planes(source, size, width):
     count = size // width
-    rows = [rans_stream(source, count, 256) if source.u8() else source.take(count) for _ in range(width)]
+    rows = [plane(source, count) for _ in range(width)]
     if width == 1:
         return bytes(rows[0])
     words = (int.from_bytes(bytes(word), "big") for word in zip(*rows, strict=True))

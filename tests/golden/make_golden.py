@@ -137,6 +137,7 @@ def raw_tensors() -> dict[str, RawTensor]:
     pruned = np.where(generator.random((12, 25)) < 0.1, normal, 0)
     return {
         "float32": raw(normal.astype(np.float32)),
+        "float32-layer": raw(_layer(np.random.default_rng(4))),
         "float32-pruned": raw(pruned.astype(np.float32)),
         "float16-pruned": raw(pruned.astype(np.float16)),
         "complex128-pruned": raw(pruned[:2] * 1j),
@@ -147,6 +148,11 @@ def raw_tensors() -> dict[str, RawTensor]:
         "scalar": raw(np.array(7, np.int64)),
         "empty": raw(np.zeros((0, 3), np.int16)),
     }
+
+
+def _layer(generator: np.random.Generator) -> np.ndarray:
+    """Rows of very different scales, enough weights for exponents to be coded as a matrix."""
+    return (generator.normal(size=(32, 40)) * np.exp2(np.arange(32) - 16)[:, None]).astype(np.float32)
 
 
 def container_tensors() -> dict:
