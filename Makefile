@@ -8,7 +8,7 @@ BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
 .PHONY: experiments
-.PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-streaming
+.PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -43,7 +43,7 @@ fuzz: setup  ## attack the reader with N hostile files
 experiments: setup  ## needs MNIST and about 25 minutes on one core; docs/experiments.md and its figures
 	$(BIN)/python docs/make_experiments.py --output runs/experiments
 
-bench: bench-channels bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
+bench: bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming  ## side by side with peers; tables and JSON
 
 bench-channels: setup
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/channels.py --json $(BENCH)/channels.json
@@ -60,6 +60,9 @@ bench-constraints: setup
 
 bench-epoch: setup  ## needs MNIST: FEATHERWEIGHT_DATA, or it is downloaded to ./data
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/epoch.py --json $(BENCH)/epoch.json
+
+bench-quantization: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/quantization.py --json $(BENCH)/quantization.json
 
 bench-streaming: setup  ## needs 13 GB of disk for a while: checkpoints of 4 GiB in TMPDIR
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/streaming.py --json $(BENCH)/streaming.json

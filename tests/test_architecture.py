@@ -21,6 +21,7 @@ FLOORS = [
     {"constraints"},
     {"recipe"},
     {"lazy", "channel_rules"},
+    {"sharing"},
     {"selection", "compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from featherweight.files import load_file, load_model, open_file, save_file, save_model
     from featherweight.pruning import Schedule
     from featherweight.pruning.channels import prune_channels
-    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule
+    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule, Store
     from featherweight.tensors import QuantizedTensor
 
 __version__ = "0.1.0"
@@ -49,7 +49,7 @@ _HOMES = {
     "files": ["load_file", "load_model", "open_file", "save_file", "save_model"],
     "pruning": ["Schedule"],
     "pruning.channels": ["prune_channels"],
-    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule"],
+    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule", "Store"],
     "tensors": ["QuantizedTensor"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -69,6 +69,7 @@ __all__ = [
     "RecipeError",
     "Rule",
     "Schedule",
+    "Store",
     "TensorError",
     "compress",
     "compress_lazily",
