@@ -199,6 +199,7 @@ def analysis(directory: Path, weights: Path, sweep: Sweep, **options) -> Sensiti
 SWEEP = Sweep(sparsities=(0.5, 0.95), bits=(3,), epochs=(0, 1), seeds=(0, 1), limit_batches=4)
 
 
+@pytest.mark.timeout(900)  # workers start for minutes where the cores are busy
 def test_any_number_of_workers_finds_the_same(tmp_path, weights):
     alone = analysis(tmp_path / "alone", weights, SWEEP)
     assert {p.key for p in alone.measure(jobs=1)} == {p.key for p in alone.points}
