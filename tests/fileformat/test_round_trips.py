@@ -133,7 +133,7 @@ def test_a_million_elements(fast_folder, dtype, fill):
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(
     tensors=st.dictionaries(names, st.one_of(raw_tensors(), quantized_tensors()), max_size=5),
     metadata=st.dictionaries(names, st.text(st.characters(exclude_categories=["Cs"])), max_size=3),
