@@ -140,9 +140,7 @@ def run_seeds(spec: RunSpec, seeds: Sequence[int], root: Path) -> int:
             if done := _featherweight(recipe, run, root):
                 return done
             result = read_mapping(run / "result.json")
-            made = SeedResult(
-                seed, result["error_dense_percent"], result["error_percent"], result["bytes"]
-            )
+            made = SeedResult(seed, result["error_dense_percent"], result["error_percent"], result["bytes"])
         record = replace(record, seeds=(*record.seeds, made))
         _write(path, record)
     return 0
@@ -192,7 +190,10 @@ def write_tables(root: Path) -> int:
         comparison = load_comparison(compared)
         notes = [f"- {network.name}: {why}" for network in comparison.networks for why in network.missing]
         parts += ["## The same network by other means", _about(comparison.versions)]
-        parts += [comparison_tables(comparison), *(["\n".join(["Not measured:", "", *notes])] if notes else [])]
+        parts += [
+            comparison_tables(comparison),
+            *(["\n".join(["Not measured:", "", *notes])] if notes else []),
+        ]
     waiting = _waiting(root, {record.name for record in records})
     if waiting:
         parts += ["## Recipes without a result yet", "\n".join(waiting)]
@@ -231,7 +232,9 @@ def check_results(root: Path, names: Sequence[str], images: float) -> int:
         if not record.shipped:
             file = root / "runs" / record.name / record.file
             if not file.exists():
-                print(f"{record.name}: not tested: its {record.bytes:,} bytes are over 1 MB; {record.command}")
+                print(
+                    f"{record.name}: not tested: its {record.bytes:,} bytes are over 1 MB; {record.command}"
+                )
                 continue
         try:
             wrong = check_record(record, file, root, images=images)
