@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from featherweight.analysis.sizes import measure_file
-from featherweight.errors import FeatherweightError
+from featherweight.errors import DataError, FeatherweightError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_model
 from featherweight.training.evaluate import evaluate
@@ -44,9 +44,9 @@ def check_record(record: ResultRecord, file: Path, root: Path, *, images: float 
         return [f"{file}: is missing; {record.command} makes it again"]
     try:
         return list(_differences(record, file, root, images))
+    except DataError:
+        raise
     except FeatherweightError as error:
-        if type(error).__name__ == "DataError":
-            raise
         return [f"{record.name}: {error}"]
 
 
