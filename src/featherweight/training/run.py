@@ -18,6 +18,7 @@ from featherweight.compression import encode_state, rules_to_prune
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
+from featherweight.interop.checkpoints import read_checkpoint
 from featherweight.interop.safetensors import write_safetensors
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import check_phases, seed_all, train_phase
@@ -138,6 +139,7 @@ class Run:
             torch.set_num_threads(self.spec.threads)
         images = self._images()
         network = self._network()
+        self._start_from_weights(network)
         # What does not fit must not be found out after hours of training.
         rules_to_prune(network, self.spec.recipe)
         check_phases(self.spec, network)
@@ -175,6 +177,12 @@ class Run:
         if not isinstance(network, torch.nn.Module):
             raise RecipeError(f"model: {self.spec.model.class_path} makes no torch.nn.Module")
         return network
+
+    def _start_from_weights(self, network: torch.nn.Module) -> None:
+        path = self.spec.weights_path()
+        if path is None or (self.directory / "fit.safetensors").exists():
+            return
+        load_state(network, read_checkpoint(path), str(path))
 
     def _phase(self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None) -> None:
         done = self.directory / f"{name}.safetensors"
