@@ -388,9 +388,10 @@ def settled_for_training(
     optimizer: Optimizer | None = None,
     data: Batches | None = None,
     loss: Loss | None = None,
+    trained: bool = True,
     progress: Progress | None = None,
 ) -> Recipe:
-    """The recipe with its bits chosen for weights that stand as they will be shared and trained.
+    """The recipe with its bits chosen for weights that are pruned already, before they are shared.
 
     Raises:
         RecipeError: as :func:`featherweight.choose_bits` does.
@@ -401,7 +402,7 @@ def settled_for_training(
 
     sharing = replace(recipe, rules=tuple(replace(rule, prune=None) for rule in recipe.rules))
     chosen = choose_bits(
-        model, sharing, data=data, loss=loss, optimizer=optimizer, trained=True, progress=progress
+        model, sharing, data=data, loss=loss, optimizer=optimizer, trained=trained, progress=progress
     )
     return replace(recipe, bits=chosen.bits)
 

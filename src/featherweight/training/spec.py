@@ -143,7 +143,11 @@ class RunSpec:
 
     def weights_path(self) -> Path | None:
         """Where the weights are that training starts from."""
-        return None if self.weights is None else resolve_data_root(None) / self.weights
+        return (
+            None
+            if self.weights is None
+            else resolve_data_root(self.data.init_args.get("data_root")) / self.weights
+        )
 
     def phases(self) -> dict[str, Phase]:
         """The phases that there are, by name, in order."""
