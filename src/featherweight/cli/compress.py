@@ -158,9 +158,7 @@ def _budget(args: Namespace) -> fw.Budget | None:
     if args.bits == AUTO and sum(given) != 1:
         raise UsageError("--bits auto needs one of --target-bits (a weight) and --target-size (of the file)")
     if args.bits != AUTO and any(given):
-        raise UsageError(
-            "--target-bits and --target-size go with --bits auto; a recipe has a budget of its own"
-        )
+        raise UsageError("--target-bits and --target-size go with --bits auto; a recipe has its own budget")
     return fw.Budget(size=args.target_size, mean_bits=args.target_bits) if args.bits == AUTO else None
 
 
