@@ -81,7 +81,8 @@ class Run:
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
     channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
-    ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), the compressed file ``NAME.fwt`` and ``result.json``.
+    ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), the compressed file ``NAME.fwt`` and
+    ``result.json``.
 
     Args:
         spec: what to do.
