@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from featherweight.coding import CODER_CHOICES, DEFAULT_CODER
 from featherweight.errors import RecipeError
+from featherweight.recipe.budget import Budget  # noqa: TC001  (`strict.build` reads the annotations)
 from featherweight.recipe.patterns import TYPE, check_pattern, pattern_matches
-from featherweight.recipe.prune import Prune  # noqa: TC001  (`strict.build` reads the annotations)
+from featherweight.recipe.prune import Prune  # noqa: TC001
 from featherweight.recipe.quantize import Quantize  # noqa: TC001
 from featherweight.recipe.rule_file import is_rule_file, read_rule_file
 from featherweight.recipe.rule_files_quantize import is_quantize_rule_file, read_quantize_rules
@@ -107,10 +108,37 @@ class Recipe:
     Attributes:
         rules: the first that matches a tensor's name holds; a tensor that none matches is stored raw.
         code: the coder of every rule that names none.
+        budget: how large tensors with ``bits: auto`` may be, ``None`` where no rule has them.
+        bits: by tensor name, what :func:`featherweight.choose_bits` chose; it needs no choosing again.
     """
 
     rules: tuple[Rule, ...] = ()
     code: Code = field(default_factory=Code)
+    budget: Budget | None = None
+    bits: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.automatic and self.budget is None and not self.bits:
+            raise RecipeError(
+                "bits: auto needs a budget beside the rules, such as budget: {mean_bits: 4} or {size: 100KB}"
+            )
+        if self.budget is not None and not self.automatic:
+            raise RecipeError("budget is for rules with bits: auto, and there is none")
+        if self.bits and not self.automatic:
+            raise RecipeError("bits of single tensors are for rules with bits: auto, and there is none")
+        for name, number in self.bits.items():
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise RecipeError(f"bits.{name}: expected a whole number, got {number!r}")
+
+    @property
+    def automatic(self) -> bool:
+        """Whether a rule has ``bits: auto``."""
+        return any(rule.quantize is not None and rule.quantize.auto for rule in self.rules)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether bits are still to be chosen."""
+        return self.automatic and not self.bits
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:

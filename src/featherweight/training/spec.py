@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featherweight.data.root import resolve_data_root
 from featherweight.errors import RecipeError
 from featherweight.recipe import Recipe
 from featherweight.strict import build, plain, read_mapping, write_mapping
@@ -91,6 +92,9 @@ class RunSpec:
         prune: training while the recipe prunes; without it, nothing is pruned.
         share: training of shared weights; without it, weights are quantized once at the end.
         recipe: what happens to which tensor.
+        weights: a checkpoint that ``fit`` starts from, of any kind that ``featherweight compress`` reads; a
+            relative path is looked for beside the run file, then in the data root. Random weights unless
+            given.
         channels_last: train convolutions on the channels-last layout, which is often faster.
         seed: of the weights, the order of the data and everything else that is random.
         threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
@@ -105,6 +109,7 @@ class RunSpec:
     prune: Phase | None = None
     share: Phase | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    weights: str | None = None
     channels_last: bool = False
     seed: int = 0
     threads: int | None = None
@@ -118,7 +123,7 @@ class RunSpec:
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:
-        """Read a run file; ``recipe`` may be a path, relative to the file.
+        """Read a run file; ``recipe`` and ``weights`` may be paths relative to the file.
 
         Raises:
             RecipeError: for anything that cannot be meant as written, naming the file and the key.
@@ -127,12 +132,22 @@ class RunSpec:
         data = read_mapping(path)
         if isinstance(data.get("recipe"), str):
             data["recipe"] = Recipe.load(path.parent / data["recipe"]).to_dict()
+        if isinstance(data.get("weights"), str) and (beside := path.parent / data["weights"]).exists():
+            data["weights"] = str(beside.absolute())
         data.setdefault("name", path.stem)
         return build(cls, data, str(path))
 
     def save(self, path: str | Path) -> None:
         """Write the run file, the recipe in place."""
         write_mapping(plain(self), path)
+
+    def weights_path(self) -> Path | None:
+        """Where the weights are that training starts from."""
+        return (
+            None
+            if self.weights is None
+            else resolve_data_root(self.data.init_args.get("data_root")) / self.weights
+        )
 
     def phases(self) -> dict[str, Phase]:
         """The phases that there are, by name, in order."""
