@@ -13,13 +13,17 @@ from featherweight.constraints import Constraints
 from featherweight.errors import TensorError
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
 from featherweight.pruning import (
+    arrange_units,
     check_finite,
+    check_units,
     importance_by_name,
     lowest_by_tensor,
+    per_bit,
     pooled_std,
     prune_below_std,
     prune_lowest,
     score,
+    without_dead_units,
 )
 from featherweight.quantization import quantize_kmeans
 from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
@@ -201,6 +205,7 @@ def prune(
     for rule, weights in rules_for(model, recipe):
         if rule.prune is not None:
             prune_by(rule.prune, weights, constraints, epoch)
+    remove_dead_units(recipe, constraints)
     if data is not None:
         model.zero_grad()  # they are not the next step's
     return constraints
@@ -219,6 +224,45 @@ def prune_by(
             constraints.set_mask(name, mask)
 
 
+def remove_dead_units(recipe: Recipe, constraints: Constraints) -> None:
+    """Prune the weights of hidden units that nothing feeds or nothing reads; see ``Recipe.units``."""
+    names = [f"{name}.weight" for units in recipe.units for name in (units.layer, units.reader)]
+    masks = {name: mask for name in names if (mask := constraints.mask(name)) is not None}
+    for name, mask in without_dead_units(masks, _pairs(recipe)).items():
+        if not torch.equal(mask, masks[name]):
+            constraints.set_mask(name, mask)
+
+
+def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Put a network's hidden units into the order in which they take the fewest bytes.
+
+    What it computes stays the same, but for the order in which sums are taken.
+
+    Args:
+        model: changed in place.
+        recipe: its ``units`` say which may change places; without any, nothing happens.
+
+    Raises:
+        RecipeError: where they do not fit the network.
+    """
+    check_recipe_units(model, recipe)
+    if recipe.units:
+        model.load_state_dict(arrange_units(model.state_dict(), _pairs(recipe)))
+
+
+def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Make sure that a recipe's ``units`` fit a network.
+
+    Raises:
+        RecipeError: naming the layers that do not.
+    """
+    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, _pairs(recipe))
+
+
+def _pairs(recipe: Recipe) -> list[tuple[str, str]]:
+    return [(units.layer, units.reader) for units in recipe.units]
+
+
 def _masks(
     spec: Prune, weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], epoch: float | None
 ) -> dict[str, torch.Tensor]:
@@ -234,7 +278,9 @@ def _masks(
             result.update(prune_below_std(part, old, spec.std) if due else old)
             continue
         importance = importance_by_name(spec.importance)
-        scores = {name: score(importance, name, weights[name]) for name in names}
+        scores = {
+            name: per_bit(score(importance, name, weights[name]), masks[name], spec.rate) for name in names
+        }
         total = sum(weights[name].numel() for name in names)
         result.update(prune_lowest(scores, old, round(spec.sparsity_at(epoch) * total)))
     return result

@@ -14,6 +14,6 @@ Example:
 
 from featherweight.recipe.prune import GRANULARITIES, SCOPES, Prune
 from featherweight.recipe.quantize import QUANTIZERS, Quantize
-from featherweight.recipe.rules import Code, Recipe, Rule
+from featherweight.recipe.rules import Code, Recipe, Rule, Units
 
-__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule"]
+__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule", "Units"]

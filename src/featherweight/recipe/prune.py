@@ -23,6 +23,8 @@ class Prune:
         std: in place of a sparsity, the threshold in standard deviations: prune where
             abs(w) < std · σ(layer).
         scope: ``layer``, each tensor by itself, or ``global``, over all tensors that the rule matches.
+        rate: how much the bits that a weight costs where it stands count against it: 0 not at all, 1 as
+            much as its importance; see :mod:`featherweight.pruning.rate`. For pruning in several steps.
         schedule: when.
     """
 
@@ -31,6 +33,7 @@ class Prune:
     sparsity: float | tuple[float, ...] | None = None
     std: float | None = None
     scope: str = "layer"
+    rate: float = 0.0
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
@@ -41,6 +44,10 @@ class Prune:
             raise RecipeError("give either sparsity or std")
         if self.std is not None and not self.std >= 0:
             raise RecipeError(f"std must be at least 0, got {self.std}")
+        if not self.rate >= 0:
+            raise RecipeError(f"rate must be at least 0, got {self.rate}")
+        if self.rate and self.std is not None:
+            raise RecipeError("rate needs sparsity; std is a threshold that looks at magnitudes alone")
         stages = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
         for stage in stages:
             if not 0 <= stage <= 1:

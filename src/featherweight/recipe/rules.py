@@ -64,16 +64,33 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Units:
+    """Hidden units that are free to die and to change places: rows of one layer, inputs of the next.
+
+    Attributes:
+        layer: name of the layer whose outputs they are, such as ``fc1``.
+        reader: name of the layer that alone reads them. Between the two may stand what treats units alike
+            and gives nothing for nothing: activations, pooling, dropout, flattening.
+    """
+
+    layer: str
+    reader: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Rules in order, and how to code what they leave open.
 
     Attributes:
         rules: the first that matches a tensor's name holds; a tensor that none matches is stored raw.
         code: the coder of every rule that names none.
+        units: hidden units of a network in training, from the input on: pruning removes dead ones with
+            all their weights, and the file has them in the order that takes the fewest bytes.
     """
 
     rules: tuple[Rule, ...] = ()
     code: Code = field(default_factory=Code)
+    units: tuple[Units, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file as load_safetensors
 
 from featherweight.analysis.sizes import measure_file
-from featherweight.compression import encode_state
+from featherweight.compression import arrange, check_recipe_units, encode_state
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, save_file
@@ -138,6 +138,7 @@ class Run:
         network = self._network()
         # What does not fit must not be found out after hours of training.
         self.spec.recipe.assign(network.state_dict())
+        check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
         _check_shapes(network, images)
         self._begin()
@@ -179,15 +180,25 @@ class Run:
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console)
+                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
             checkpoint.unlink(missing_ok=True)
         network.load_state_dict(load_safetensors(done))
 
+    def _teacher(self, phase: str) -> torch.nn.Module | None:
+        """The network that a phase learns from, as an earlier phase left it."""
+        distill = self.spec.phases()[phase].distill
+        if distill is None:
+            return None
+        teacher = self._network()
+        teacher.load_state_dict(load_safetensors(self.directory / f"{distill.teacher}.safetensors"))
+        return teacher
+
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
+        arrange(network, self.spec.recipe)
         tensors = encode_state(network, self.spec.recipe)
         save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
         with FileReader(self.file) as reader:

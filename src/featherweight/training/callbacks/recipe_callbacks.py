@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from featherweight.compression import prune_by, rules_for, share_by
+from featherweight.compression import prune_by, remove_dead_units, rules_for, share_by
 from featherweight.constraints import Mask, Sharing
 from featherweight.pruning import sparsity
 from featherweight.training.callbacks.constrained import ConstrainedCallback
@@ -57,6 +57,7 @@ class PruneByRecipe(ConstrainedCallback):
                 due = spec.schedule.prunings(epoch)
             if self._done.get(match) != due:
                 prune_by(spec, weights, self.constraints, epoch)
+                remove_dead_units(self.recipe, self.constraints)
                 self._done[match] = due
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
