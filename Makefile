@@ -41,8 +41,12 @@ fuzz: setup  ## attack the reader with N hostile files
 
 bench: bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
 
-bench-coders: setup
-	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json
+bench-coders: setup  ## RUN="DIR ...": of these runs' networks; results/*.fwt or short runs unless given
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
+		|| echo "constriction and zstandard could not be installed: measured without those that are missing"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nncodec==2.1.3 \
+		|| echo "DeepCABAC (nncodec) could not be built, it needs a C++ compiler: measured without it"
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/coders.py --json $(BENCH)/coders.json $(if $(RUN),--run $(RUN))
 
 bench-constraints: setup
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/constraints.py --json $(BENCH)/constraints.json

@@ -1,231 +1,195 @@
-"""Speed of the coders of index arrays and of peers, and their bits against the entropy, on one core.
+"""Our coders of index arrays beside those of others: bytes, and speed both ways, measured in one process.
 
-Run ``python benchmarks/coders.py [--json PATH] [--quick] [--file MODEL.fwt ...]``. The inputs are
+Run ``make bench-coders``, or ``python benchmarks/coders.py [--quick] [--run RUN ...] [--json PATH]``. The
+arrays are
 
-(d) a layer of 9216 x 4096 weights, 9 % of them nonzero, with 15 shared values (4 bits with zero);
-(e) 32 Mi symbols of a Gaussian discretised to 4 steps a standard deviation;
+(a) networks that ``featherweight run`` has pruned and shared: run directories or files given with ``--run``,
+    else ``results/*.fwt``, else LeNet-300-100 and LeNet-5 trained here in short runs on bundled digits;
+(b) ResNet-20, each convolution rounded to steps of a third of its standard deviation;
+(c) the codes of ``compressed_SqueezeNet.net``;
+(d) a layer of 9216 x 4096 weights, 9 % of them nonzero, 4 bits, independent draws;
+(e) 32 Mi symbols of a discretised Gaussian.
 
-and the largest index arrays of the files given. The peers are zstandard and constriction, wherever ``pip
-install zstandard constriction`` has put them on the path, and xz of the standard library: all code the same
-arrays in the same process, in turn, and the best time of each counts.
+The peers are DeepCABAC, constriction and zstandard where they are installed, and xz. All code the same
+integers, in turn, round after round, and the median time of each counts; one that takes long is timed less
+often. Bytes are those of all tensors together. What was decoded is compared with what went in.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.metadata
 import json
-import lzma
 import os
 import platform
+import statistics
+import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-os.environ["NUMBA_NUM_THREADS"] = "1"  # before Numba is imported
-
 import numpy as np
 
-from featherweight.coding import CODERS, entropy_bits, histogram
-from featherweight.fileformat import FileReader
-from featherweight.tensors import QuantizedTensor
+from coder_inputs import Input, all_inputs
+from coder_peers import DEEPCABAC, Contender, contenders, size
+from featherweight.coding import entropy_bits, histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+_ROUNDS = 5
 
-_SEED = 0
-_REPEATS = 5
-
-#: A coder that takes longer than this is timed once.
-_PATIENCE_SECONDS = 3.0
-
-#: Arrays taken from a file.
-_LARGEST = 2
+#: Seconds of timings of one coder on one input, after which it is left out of further rounds.
+_PATIENCE_SECONDS = 6.0
 
 
-@dataclass(frozen=True)
-class Contender:
-    """A way to code an index array and to read it back, both with codebook size."""
-
-    name: str
-    encode: Callable[[NDArray[Any], int], Any]
-    decode: Callable[[Any, tuple[int, ...], int], NDArray[Any]]
-
-    def size(self, coded: Any) -> int:
-        """Bytes of what :attr:`encode` returns."""
-        return coded.nbytes if isinstance(coded, np.ndarray) else len(coded)
+def entropy_bytes(given: Input) -> float:
+    """Zero-order entropy of each tensor, summed."""
+    return sum(entropy_bits(histogram(t.indices, t.codebook.size)) for t in given.tensors) / 8
 
 
-def ours(name: str) -> Contender:
-    """A coder of this package."""
-    coder = CODERS[name]
-    return Contender(
-        name,
-        coder.encode,
-        lambda data, shape, size: coder.decode(np.frombuffer(data, np.uint8), shape, size),
-    )
+class Timings:
+    """Seconds that one contender has taken for one input, both ways, and its bytes."""
 
+    def __init__(self, contender: Contender) -> None:
+        self.contender = contender
+        self.encode: list[float] = []
+        self.decode: list[float] = []
+        self.bytes = 0
 
-def bytes_of(indices: NDArray[Any]) -> bytes:
-    """What a general compressor is given: the indices as they lie in memory."""
-    return indices.tobytes()
+    def is_out_of_patience(self) -> bool:
+        """Whether it has had its share of time."""
+        return sum(self.encode) + sum(self.decode) > _PATIENCE_SECONDS
 
-
-def array_of(data: bytes, shape: tuple[int, ...], size: int) -> NDArray[Any]:
-    """The inverse of :func:`bytes_of`."""
-    return np.frombuffer(data, np.uint8 if size <= 256 else np.uint16).reshape(shape)
-
-
-def xz() -> Contender:
-    """LZMA at its fastest level; higher ones take minutes."""
-    return Contender(
-        "xz 1",
-        lambda indices, size: lzma.compress(bytes_of(indices), preset=1),
-        lambda data, shape, size: array_of(lzma.decompress(data), shape, size),
-    )
-
-
-def zstandard(level: int) -> Contender:
-    """Zstandard, one thread."""
-    module = importlib.import_module("zstandard")
-    return Contender(
-        f"zstd {level}",
-        lambda indices, size: module.ZstdCompressor(level=level).compress(bytes_of(indices)),
-        lambda data, shape, size: array_of(module.ZstdDecompressor().decompress(data), shape, size),
-    )
-
-
-def constriction() -> Contender:
-    """Its ANS coder with a table of 24 bits; the model itself is not counted in its bytes."""
-    module = importlib.import_module("constriction").stream
-    models: dict[int, Any] = {}
-
-    def encode(indices: NDArray[Any], size: int) -> Any:
-        counts = histogram(indices, size)
-        models[size] = module.model.Categorical(counts / counts.sum(), perfect=False)
-        coder = module.stack.AnsCoder()
-        coder.encode_reverse(indices.reshape(-1).astype(np.int32), models[size])
-        return coder.get_compressed()
-
-    def decode(words: Any, shape: tuple[int, ...], size: int) -> NDArray[Any]:
-        decoded = module.stack.AnsCoder(words).decode(models[size], int(np.prod(shape)))
-        return np.asarray(decoded).reshape(shape)
-
-    return Contender("constriction", encode, decode)
-
-
-def contenders() -> list[Contender]:
-    """Our coders, and those peers that can be imported."""
-    everyone = [ours(name) for name in CODERS] + [xz()]
-    for makers in ([lambda: zstandard(3), lambda: zstandard(19)], [constriction]):
-        try:
-            everyone += [make() for make in makers]
-        except ImportError as error:
-            print(f"without {error.name}; to compare with it: pip install {error.name}")
-    return everyone
-
-
-def sparse_layer(shape: tuple[int, int]) -> tuple[NDArray[np.uint8], int]:
-    """A pruned layer: 9 % of the indices are nonzero, in a bell around zero."""
-    generator = np.random.default_rng(_SEED)
-    kept = generator.random(shape, np.float32) < 0.09
-    steps = np.rint(generator.normal(scale=3.0, size=int(kept.sum()))).clip(-7, 7).astype(np.int8)
-    indices = np.zeros(shape, np.uint8)
-    indices[kept] = np.where(steps < 0, -steps, steps + 8)
-    return indices, 16
-
-
-def discretised_gaussian(count: int) -> tuple[NDArray[np.uint8], int]:
-    """Quantized activations or weights without pruning."""
-    generator = np.random.default_rng(_SEED)
-    steps = np.rint(generator.standard_normal(count, np.float32) * 4)
-    return (steps.clip(-32, 31) + 32).astype(np.uint8), 64
-
-
-def arrays_of_file(path: Path) -> dict[str, tuple[NDArray[Any], int]]:
-    """The largest index arrays of a file."""
-    with FileReader(path) as reader:
-        infos = [reader.info(name) for name in reader.names]
-        largest = sorted((i for i in infos if i.quantized and not i.alias_of), key=lambda i: -i.numel)
-        tensors = {info.name: reader.read(info.name) for info in largest[:_LARGEST]}
-    return {
-        f"{path.stem}: {name}": (tensor.indices, tensor.codebook.size)
-        for name, tensor in tensors.items()
-        if isinstance(tensor, QuantizedTensor)
-    }
-
-
-def measure(contender: Contender, indices: NDArray[Any], codebook_size: int) -> dict[str, Any]:
-    """Time one coder on one array; the first call, which compiles, counts only where it is the last."""
-    shape = indices.shape
-    encode_seconds, coded = _best(lambda: contender.encode(indices, codebook_size))
-    decode_seconds, decoded = _best(lambda: contender.decode(coded, shape, codebook_size))
-    assert np.array_equal(decoded, indices)
-    size = contender.size(coded)
-    entropy = entropy_bits(histogram(indices, codebook_size))
-    return {
-        "coder": contender.name,
-        "symbols": indices.size,
-        "bytes": size,
-        "bits_per_symbol": 8 * size / indices.size,
-        "against_entropy": 8 * size / entropy,
-        "encode_symbols_per_s": indices.size / encode_seconds,
-        "decode_symbols_per_s": indices.size / decode_seconds,
-    }
-
-
-def _best(call: Callable[[], Any]) -> tuple[float, Any]:
-    """The least of some times, and the result."""
-    seconds = []
-    for _ in range(1 + _REPEATS):
+    def run(self, given: Input) -> None:
+        """Code all tensors and read them back, once."""
         start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-        if (seconds[-1] > _PATIENCE_SECONDS and len(seconds) > 1) or seconds[-1] > 5 * _PATIENCE_SECONDS:
-            break
-    return min(seconds), result
+        coded = [self.contender.encode(tensor) for tensor in given.tensors]
+        middle = time.perf_counter()
+        decoded = [
+            self.contender.decode(one, tensor) for one, tensor in zip(coded, given.tensors, strict=True)
+        ]
+        end = time.perf_counter()
+        for indices, tensor in zip(decoded, given.tensors, strict=True):
+            if not np.array_equal(indices, tensor.indices):
+                raise AssertionError(f"{self.contender.name} does not give {given.label} back")
+        self.encode.append(middle - start)
+        self.decode.append(end - middle)
+        self.bytes = sum(size(one) for one in coded)
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print one aligned line a measurement."""
-    print(f"{'input':<30}{'coder':<13}{'bits':>8}{'/entropy':>9}{'encode M/s':>12}{'decode M/s':>12}")
+def measure(given: Input, everyone: Sequence[Contender], rounds: int) -> list[dict[str, Any]]:
+    """Time everyone in turn; a row for each."""
+    timings = [Timings(contender) for contender in everyone]
+    for _ in range(rounds):
+        for timing in timings:
+            if not timing.is_out_of_patience():
+                timing.run(given)
+    entropy = entropy_bytes(given)
+    cabac = next((timing.bytes for timing in timings if timing.contender.name == DEEPCABAC), None)
+    return [
+        {
+            "input": given.label,
+            "source": given.source,
+            "symbols": given.symbols,
+            "tensors": len(given.tensors),
+            "entropy_bytes": round(entropy),
+            "coder": timing.contender.name,
+            "cores": timing.contender.threads,
+            "bytes": timing.bytes,
+            "against_entropy": timing.bytes / entropy,
+            "against_deepcabac": timing.bytes / cabac if cabac else None,
+            "encode_symbols_per_s": given.symbols / statistics.median(timing.encode),
+            "decode_symbols_per_s": given.symbols / statistics.median(timing.decode),
+            "rounds": len(timing.encode),
+        }
+        for timing in timings
+    ]
+
+
+def warm_up(everyone: Sequence[Contender]) -> None:
+    """Compile what is compiled at first use: indices of one byte and of two, dense and sparse, all lanes."""
+    from coder_inputs import discretised_gaussian, quantize, sparse_layer
+
+    wide = Input("", (quantize(np.arange(1 << 19, dtype=np.int32).reshape(512, 1024) % 300),), "")
+    for given in (sparse_layer((512, 1024)), discretised_gaussian(1 << 19), wide):
+        for contender in everyone:
+            Timings(contender).run(given)
+
+
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    """Print the table of one input, 100 columns at most."""
+    first = rows[0]
+    print(
+        f"\n{first['input']}: {first['symbols']:,} symbols in {first['tensors']} tensors, "
+        f"entropy {first['entropy_bytes']:,} bytes\n  from {first['source']}"
+    )
+    print(
+        f"  {'coder':<14}{'cores':>5}{'bytes':>13}{'/ entropy':>11}{'/ DeepCABAC':>13}"
+        f"{'encode M/s':>12}{'decode M/s':>12}{'rounds':>8}"
+    )
     for row in rows:
+        ratio = row["against_deepcabac"]
         print(
-            f"{row['input'][-29:]:<30}{row['coder']:<13}{row['bits_per_symbol']:>8.4f}"
-            f"{row['against_entropy']:>9.4f}{row['encode_symbols_per_s'] / 1e6:>12.1f}"
-            f"{row['decode_symbols_per_s'] / 1e6:>12.1f}"
+            f"  {row['coder']:<14}{row['cores']:>5}{row['bytes']:>13,}{row['against_entropy']:>11.4f}"
+            f"{f'{ratio:.4f}' if ratio else '–':>13}{row['encode_symbols_per_s'] / 1e6:>12.2f}"
+            f"{row['decode_symbols_per_s'] / 1e6:>12.2f}{row['rounds']:>8}"
         )
 
 
-def main() -> None:
-    """Measure every coder on every input."""
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and with which versions."""
+    versions = {}
+    for package in ("numpy", "numba", "nncodec", "constriction", "zstandard"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """The options given."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, help="write the measurements here")
-    parser.add_argument("--quick", action="store_true", help="a sixteenth of the symbols")
-    parser.add_argument("--file", type=Path, nargs="*", default=[], help="files whose arrays to code, too")
-    arguments = parser.parse_args()
-    scale = 16 if arguments.quick else 1
-    inputs: dict[str, tuple[NDArray[Any], int]] = {
-        "sparse layer (d)": sparse_layer((9216 // scale, 4096)),
-        "Gaussian (e)": discretised_gaussian((1 << 25) // scale),
-    }
-    for path in arguments.file:
-        inputs |= arrays_of_file(path)
-    everyone = contenders()
-    rows = [
-        {"input": label} | measure(contender, indices, size)
-        for label, (indices, size) in inputs.items()
-        for contender in everyone
-    ]
-    print_table(rows)
-    if arguments.json:
-        machine = {"machine": platform.machine(), "python": platform.python_version(), "threads": 1}
-        arguments.json.write_text(json.dumps(machine | {"rows": rows}, indent=2) + "\n")
+    parser.add_argument(
+        "--run", type=Path, nargs="*", default=[], help="run directories or .fwt files for (a)"
+    )
+    parser.add_argument("--data-root", help="the folder of data; FEATHERWEIGHT_DATA unless given")
+    parser.add_argument("--json", type=Path, help="write the measurements here, too")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="timings of each coder, in turn")
+    parser.add_argument("--quick", action="store_true", help="a round, short runs, small arrays")
+    parser.add_argument("--only", default="abcde", help="letters of the inputs to measure; all unless given")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure everyone on every input."""
+    given = arguments()
+    everyone, absent = contenders()
+    left_out = list(absent)
+    for line in absent:
+        print(line)
+    if not given.quick:
+        warm_up(everyone)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for one in all_inputs(given.only, given.run, given.data_root, given.quick, Path(scratch)):
+            if isinstance(one, str):
+                left_out.append(one)
+                print(one)
+                continue
+            rows += measure(one, everyone, 1 if given.quick else given.rounds)
+            print_rows([row for row in rows if row["input"] == one.label])
+    if given.json:
+        figures = {"machine": machine(), "left_out": left_out, "rows": rows}
+        given.json.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

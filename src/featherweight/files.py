@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy
@@ -72,6 +73,8 @@ def load_file(
     """
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
+        infos = [reader.info(name) for name in reader.names]
+        expect(sum(info.bytes for info in infos if info.coder != "plain"))
         loaded: dict[str, torch.Tensor] = {}
         result = {}
         for name in reader.names:
@@ -193,6 +196,8 @@ def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | Non
 def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where: str) -> None:
     """Raise a CheckpointError unless a state dict has just the names and shapes of a module."""
     expected = model.state_dict()
+    for name in _left_out_counters(state, expected):
+        del expected[name]
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     kind = type(model).__name__
@@ -208,6 +213,13 @@ def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where:
             raise CheckpointError(
                 f"{where}: {name}: {kind} expects shape {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
             )
+
+
+def _left_out_counters(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
+    """Counters of batches, which batch normalisation did not have before PyTorch 0.4.1; modules keep theirs."""
+    leaf = ".num_batches_tracked"
+    counters = [name for name in expected if name.endswith(leaf) and name not in state]
+    return [name for name in counters if name.removesuffix(leaf) + ".running_mean" in state]
 
 
 def _some(names: list[str], most: int = 5) -> str:

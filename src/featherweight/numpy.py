@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
 from featherweight.tensors import ITEM_SIZES, QuantizedTensor, RawTensor
@@ -75,6 +76,8 @@ def load_file(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
     """
     with FileReader(path, max_bytes=max_bytes) as reader:
         reader.check_total()
+        infos = [reader.info(name) for name in reader.names]
+        expect(sum(info.bytes for info in infos if info.coder != "plain"))
         aliases = {name: reader.info(name).alias_of for name in reader.names}
         stored = {
             name: to_array(reader.read_values(name)) for name, target in aliases.items() if target is None

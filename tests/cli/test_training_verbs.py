@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ RUN: dict[str, Any] = {
     "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9}},
     "fit": {"epochs": 3, "lr": 0.05},
     "prune": {"epochs": 4, "lr": 0.05},
-    "share": {"epochs": 8, "lr": 0.001, "optimizer": {"class_path": "torch.optim.Adam"}},
+    "share": {"epochs": 3, "lr": 0.001, "optimizer": {"class_path": "torch.optim.Adam"}},
     "recipe": {
         "rules": [
             {
@@ -105,22 +104,32 @@ def write(path: Path, data: dict[str, Any]) -> Path:
     return path
 
 
-def launch(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "featherweight", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+#: Sends itself a signal in the middle of a phase's second epoch, whatever the machine's speed.
+STOPPED = """
+import os, sys
+from featherweight.cli import main
+from featherweight.training.phases import EpochCheckpoint
+
+phase, number, *arguments = sys.argv[1:]
+
+def stop(self, trainer, *_):
+    if self.path.stem == phase and trainer.current_epoch == 1:
+        os.kill(os.getpid(), int(number))
+
+EpochCheckpoint.on_train_batch_end = stop
+sys.exit(main(arguments))
+"""
+
+
+def run_stopped(phase: str, number: signal.Signals, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", STOPPED, phase, str(int(number)), *arguments],
+        capture_output=True,
         text=True,
+        check=False,
+        timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def wait_for(path: Path, process: subprocess.Popen[str], *, newer_than: int = 0) -> None:
-    deadline = time.monotonic() + 120
-    while not path.exists() or path.stat().st_mtime_ns <= newer_than:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -138,28 +147,23 @@ def test_a_process_stopped_in_each_phase_ends_with_the_same_bytes(
     directory = tmp_path / "run"
     arguments = ["run", "lenet.yaml", "-o", "run"]
     for phase in ("fit", "prune", "share"):
-        process = launch(*arguments)
-        wait_for(directory / "checkpoints" / f"{phase}.ckpt", process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
+        killed = run_stopped(phase, signal.SIGKILL, *arguments)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert (directory / "checkpoints" / f"{phase}.ckpt").exists()
         assert not (directory / f"{phase}.safetensors").exists()
         assert not (directory / "lenet.fwt").exists()
         arguments = ["run", "--resume", "run", "--quiet"]
     # Once more, with Ctrl-C: one line that says how to go on.
-    before = (directory / "checkpoints" / "share.ckpt").stat().st_mtime_ns
-    process = launch(*arguments)
-    wait_for(directory / "checkpoints" / "share.ckpt", process, newer_than=before)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == FAILED
-    assert (out, err) == ("", "featherweight: stopped; featherweight run --resume run goes on\n")
+    stopped = run_stopped("share", signal.SIGINT, *arguments)
+    assert stopped.returncode == FAILED
+    assert stopped.stdout == ""
+    assert stopped.stderr == "featherweight: stopped; featherweight run --resume run goes on\n"
 
     assert main(["run", "--resume", "run"]) == 0
     assert (directory / "lenet.fwt").read_bytes() == uninterrupted
     assert json.loads((directory / "result.json").read_text())["bytes"] == len(uninterrupted)
     told = capsys.readouterr()
-    assert told.err.splitlines()[-1].split()[:2] == ["share", "8/8"]
+    assert told.err.splitlines()[-1].split()[:2] == ["share", "3/3"]
     assert "smaller" in told.out
     assert "fc1" in told.out
 

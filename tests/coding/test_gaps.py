@@ -88,3 +88,18 @@ def test_no_width_beyond_the_first_without_fillers_is_tried():
 def test_bad_entries(gaps, codes, reason, compiled):
     with only(compiled), pytest.raises(FormatError, match=reason):
         join(np.array(gaps, np.uint8), np.array(codes, np.uint8), 2, 7)
+
+
+@settings(deadline=None, max_examples=50)
+@given(sparse_arrays, st.integers(1, 4), st.integers(1, 9))
+def test_blocks_of_entries_find_their_places(indices, gap_bits, block):
+    statistics = measure_gaps(indices)
+    gaps, codes = split_entries(indices, gap_bits, statistics.stored(gap_bits))
+    with only(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("featherweight.coding.gaps._BLOCK_SIZE", block)
+        patch.setenv("NUMBA_NUM_THREADS", "3")
+        assert join(gaps, codes, gap_bits, indices.size).tolist() == indices.tolist()
+        if codes.size:
+            last = int(np.flatnonzero(indices)[-1])
+            with pytest.raises(FormatError, match="past the end"):
+                join(gaps, codes, gap_bits, last)

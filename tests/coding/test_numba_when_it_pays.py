@@ -35,6 +35,7 @@ def test_a_small_file_needs_no_numba_and_a_large_one_does(tmp_path):
 
 def test_patience_comes_to_an_end(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(numba_when_it_pays, "_import_numba", lambda: None)
     monkeypatch.setattr(numba_when_it_pays, "_done", 0)
     use = numba_when_it_pays.use_numba
     assert not use(200_000)
@@ -42,3 +43,42 @@ def test_patience_comes_to_an_end(monkeypatch):
     assert [use(200_000) for _ in range(5)] == [False, False, False, False, True]
     with only(False):
         assert not use(10**9)
+
+
+def test_a_file_known_to_be_large_is_not_begun_in_plain_python(monkeypatch):
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(numba_when_it_pays, "_import_numba", lambda: None)
+    monkeypatch.setattr(numba_when_it_pays, "_done", 0)
+    numba_when_it_pays.expect(1000)
+    assert not numba_when_it_pays.use_numba(1000)
+    numba_when_it_pays.expect(1 << 20)
+    assert numba_when_it_pays.use_numba(1000)
+
+
+def run(script):
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def test_scipy_is_not_imported_to_see_whether_it_has_a_blas():
+    script = (
+        "import sys; from featherweight.coding.numba_when_it_pays import use_numba; assert use_numba(10**9);"
+        "from numba.np import arraymath, linalg;"
+        "print('scipy.linalg' in sys.modules, arraymath._HAVE_BLAS, linalg.ensure_blas.__module__)"
+    )
+    assert run(script) == ["False", "True", "numba.np.linalg"]
+    without = (
+        "import importlib.util as u; find = u.find_spec;"
+        "u.find_spec = lambda name: None if name == 'scipy' else find(name);"
+    )
+    assert run(without + script) == ["False", "False", "numba.np.linalg"]
+
+
+def test_numba_computes_with_blas_as_ever():
+    script = (
+        "from featherweight.coding.numba_when_it_pays import use_numba; assert use_numba(10**9);"
+        "import numba, numpy as np;"
+        "print(numba.njit(lambda a, b: np.dot(a, b))(np.arange(3.0), np.arange(3.0)))"
+    )
+    assert run(script) == ["5.0"]

@@ -232,3 +232,21 @@ def _best_seconds(run: Callable[[], None]) -> float:
         return time.perf_counter() - start
 
     return min(seconds() for _ in range(5))
+
+
+def test_half_of_the_images_are_mirrored_anew_in_each_epoch() -> None:
+    images = torch.rand(400, 2, 3, 5)
+    batches = Batches(Split(images, torch.arange(400)), 64, shuffle=True, flip=True, seed=3)
+    mirrored = []
+    for epoch in range(2):
+        seen = torch.zeros(400, dtype=torch.bool)
+        for found, labels in _epoch(batches, epoch):
+            for image, label in zip(found, labels, strict=True):
+                as_it_was = torch.equal(image, images[label])
+                assert as_it_was or torch.equal(image, images[label].flip(2))
+                seen[label] = not as_it_was
+        mirrored.append(seen)
+        assert 150 < int(seen.sum()) < 250
+    assert not torch.equal(mirrored[0], mirrored[1])
+    again = Batches(Split(images, torch.arange(400)), 64, shuffle=True, flip=True, seed=3)
+    assert torch.equal(_epoch(again, 1)[0][0], _epoch(batches, 1)[0][0])

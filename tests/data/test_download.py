@@ -228,3 +228,13 @@ def test_processes_that_want_the_same_file_fetch_it_once(server: Server, tmp_pat
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     assert server.requests == [("/good/numbers.gz", None)]
     assert (tmp_path / "numbers.gz").read_bytes() == PACKED
+
+
+def test_a_checksum_may_be_that_of_the_packed_file(server: Server, tmp_path: Path) -> None:
+    packed = RemoteFile("numbers.gz", hashlib.sha256(PACKED).hexdigest(), as_it_is=True)
+    download([packed], [server.mirror("a")], tmp_path, dataset="numbers")
+    assert (tmp_path / "numbers.gz").read_bytes() == PACKED
+    wrong = RemoteFile("numbers.gz", hashlib.sha256(CONTENTS).hexdigest(), as_it_is=True)
+    (tmp_path / "numbers.gz").unlink()
+    with pytest.raises(DataError, match="another SHA-256"):
+        download([wrong], [server.mirror("a")], tmp_path, dataset="numbers")

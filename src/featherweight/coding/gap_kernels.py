@@ -46,17 +46,17 @@ def split(indices: Any, greatest: int, gaps: Any, codes: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def join(gaps: Any, codes: Any, greatest: int, values: Any, out: Any) -> int:
+def join(position: int, gaps: Any, codes: Any, greatest: int, values: Any, out: Any) -> int:
     """Put ``values[code]`` where the gaps say; return a fault, or 0.
 
     Args:
+        position: of the entry before the first one here, -1 if there is none.
         gaps: of all entries.
         codes: of all entries.
         greatest: the gap of a filler.
         values: what to put for each code.
         out: where to put them; other elements stay as they are.
     """
-    position = -1
     for i in range(gaps.size):
         gap = int(gaps[i])
         position += gap + 1

@@ -15,6 +15,7 @@ import numpy as np
 
 from featherweight.coding.numba_when_it_pays import VECTORIZED, use_numba
 from featherweight.coding.symbols import symbol_dtype
+from featherweight.coding.threads import map_blocks
 from featherweight.errors import FormatError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Widest gap considered, in bits.
 MAX_GAP_BITS = 12
+
+#: Entries that one thread puts in their places at once.
+_BLOCK_SIZE = 1 << 18
 
 _PAST_END = "has a gap that runs past the end of the tensor"
 _USELESS_FILLER = "has an entry without a weight that does not fill a gap"
@@ -124,10 +128,7 @@ def join_entries(
     if codes.size and codes[-1] == 0:
         raise FormatError(_USELESS_FILLER)
     if use_numba(gaps.size // VECTORIZED):
-        from featherweight.coding.gap_kernels import PAST_END, join
-
-        if fault := join(gaps, codes, greatest, values, out):
-            raise FormatError(_PAST_END if fault == PAST_END else _USELESS_FILLER)
+        _join_compiled(gaps, codes, greatest, values, out)
         return
     positions = np.cumsum(gaps, dtype=np.int64) + np.arange(gaps.size)
     if positions.size and positions[-1] >= out.size:
@@ -135,3 +136,24 @@ def join_entries(
     if ((codes == 0) & (gaps != greatest)).any():
         raise FormatError(_USELESS_FILLER)
     out[positions] = values[codes]
+
+
+def _join_compiled(
+    gaps: Symbols, codes: Symbols, greatest: int, values: NDArray[Any], out: NDArray[Any]
+) -> None:
+    """The same on all cores: blocks of entries, each with the position where the one before it ends."""
+    from featherweight.coding.gap_kernels import PAST_END, join
+
+    starts = range(0, gaps.size, _BLOCK_SIZE)
+    lengths = [
+        int(gaps[start : start + _BLOCK_SIZE].sum(dtype=np.int64)) + _BLOCK_SIZE for start in starts[:-1]
+    ]
+    before = np.cumsum([-1, *lengths]).tolist()
+
+    def join_block(number: int) -> int:
+        block = slice(starts[number], starts[number] + _BLOCK_SIZE)
+        return int(join(before[number], gaps[block], codes[block], greatest, values, out))
+
+    for fault in map_blocks(join_block, range(len(starts))):
+        if fault:
+            raise FormatError(_PAST_END if fault == PAST_END else _USELESS_FILLER)

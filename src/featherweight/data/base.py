@@ -44,8 +44,9 @@ class ImageData(ABC):
         validation_split: how much of the training set is kept for validation, a fraction (float) or a
             number of images (int), chosen by ``seed``. 0 leaves no validation batches.
         shift: pixels by which training images are moved at random, at most.
-        seed: of the validation split, the order and the shifts; 0 or above, below 2³².
+        seed: of the validation split, the order, the shifts and the flips; 0 or above, below 2³².
         data_root: see ``root``; None takes ``FEATHERWEIGHT_DATA`` or ``./data``.
+        flip: mirror half of the training images, left to right, another half in each epoch.
 
     Raises:
         RecipeError: if an option is out of its range.
@@ -65,6 +66,7 @@ class ImageData(ABC):
         shift: int = 0,
         seed: int = 0,
         data_root: str | None = None,
+        flip: bool = False,
     ) -> None:
         if batch_size < 1 or eval_batch_size < 1 or shift < 0 or not 0 <= seed < 1 << 32:
             raise RecipeError(
@@ -80,6 +82,7 @@ class ImageData(ABC):
         self.validation_split = validation_split
         self.shift = shift
         self.seed = seed
+        self.flip = flip
         self.root: Path = resolve_data_root(data_root)
 
     @abstractmethod
@@ -100,7 +103,7 @@ class ImageData(ABC):
 
     @final
     def train_batches(self) -> Batches:
-        """Shuffled and shifted batches of the training images; the same object each time."""
+        """Shuffled, shifted and flipped batches of the training images; the same object each time."""
         return self._train_batches
 
     @final
@@ -124,6 +127,7 @@ class ImageData(ABC):
             shuffle=True,
             seed=self.seed,
             shift=self.shift,
+            flip=self.flip,
         )
 
     @cached_property

@@ -27,6 +27,7 @@ BLOCK_BYTES = 16 << 20
 # Independent streams of random numbers drawn from one seed.
 _ORDER_STREAM = 0
 _SHIFT_STREAM = 1
+_FLIP_STREAM = 2
 
 
 class Split(NamedTuple):
@@ -55,8 +56,8 @@ class EpochSampler:
 class Batches:
     """Normalised batches of a split, one epoch an iteration.
 
-    Order and shifts depend on ``seed`` and the epoch alone, so a run that is resumed at the start of an
-    epoch sees what it would have seen. Without :meth:`set_epoch`, every iteration repeats the same epoch.
+    Order, shifts and flips depend on ``seed`` and the epoch alone, so a run that is resumed at the start of
+    an epoch sees what it would have seen. Without :meth:`set_epoch`, every iteration repeats the same epoch.
 
     In a process group of ``torch.distributed`` each rank yields every world-size-th image of the same
     order, in batches of ``batch_size`` each. Shuffled (training) shards are equally long, wrapping around
@@ -69,10 +70,11 @@ class Batches:
         mean: subtracted from pixels in 0…1, per channel or one for all.
         std: what they are then divided by.
         shuffle: a new order in each epoch.
-        seed: of order and shifts, 0 or above.
+        seed: of order, shifts and flips, 0 or above.
         drop_last: leave out a last batch that is not full.
         shift: move each image by up to this many pixels in each direction, uniformly drawn, filling up
             with zeros (before normalisation).
+        flip: mirror each image, left to right, with a probability of one half.
         float_budget: bytes up to which normalised images are kept in memory; see :class:`PixelStore`.
 
     Raises:
@@ -94,6 +96,7 @@ class Batches:
         seed: int = 0,
         drop_last: bool = False,
         shift: int = 0,
+        flip: bool = False,
         float_budget: int = FLOAT_BUDGET_BYTES,
     ) -> None:
         if batch_size < 1 or seed < 0 or shift < 0:
@@ -111,6 +114,7 @@ class Batches:
         self.seed = seed
         self.drop_last = drop_last
         self.shift = shift
+        self.flip = flip
         self.sampler = EpochSampler()
         # Lightning takes whatever has a sampler for a DataLoader, and asks it for this as well.
         self.batch_sampler = None
@@ -139,10 +143,14 @@ class Batches:
         epoch = self.sampler.epoch
         order = self._order(epoch)
         corners = self._corners(epoch)
+        mirrored = self._mirrored(epoch)
         block_size = self.batch_size * max(1, BLOCK_BYTES // (self._pixels.image_bytes * self.batch_size))
         for start in range(0, len(order), block_size):
             chosen = order[start : start + block_size]
             images = self._pixels.gather(chosen, None if corners is None else corners[chosen])
+            if mirrored is not None:
+                found = mirrored[chosen].nonzero().view(-1)
+                images.index_copy_(0, found, images.index_select(0, found).flip(3))
             labels = self._labels.index_select(0, chosen)
             # unsafe_split: as its parts never overlap, autograd need not treat them as views of one tensor.
             yield from zip(
@@ -167,6 +175,13 @@ class Batches:
         generator = _generator(self.seed, epoch, _SHIFT_STREAM)
         corners = torch.randint(2 * self.shift + 1, (self.num_images, 2), generator=generator)
         return corners.to(self._pixels.device)
+
+    def _mirrored(self, epoch: int) -> Tensor | None:
+        """Which images of the split are mirrored in this epoch, bool ``(N,)``: the same on every rank."""
+        if not self.flip:
+            return None
+        generator = _generator(self.seed, epoch, _FLIP_STREAM)
+        return torch.randint(2, (self.num_images,), generator=generator).bool().to(self._pixels.device)
 
 
 def shard(order: Tensor, rank: int, world_size: int, *, equal: bool) -> Tensor:

@@ -48,10 +48,12 @@ class RemoteFile:
     Attributes:
         name: on the mirror and on disk.
         sha256: of the uncompressed contents, in hexadecimal: mirrors may have gzipped them differently.
+        as_it_is: ``sha256`` is of the file itself, uncompressed or not.
     """
 
     name: str
     sha256: str
+    as_it_is: bool = False
 
 
 def download(
@@ -132,7 +134,7 @@ def _fetch(file: RemoteFile, url: str, directory: Path, progress: Progress | Non
     part = directory / f"{file.name}.part"
     resumed = part.exists()
     _transfer(url, part, file.name, progress)
-    if not _is_intact(part, file.sha256):
+    if not _is_intact(part, file):
         part.unlink()
         if not resumed:
             raise DataError("the contents have another SHA-256 than they should")
@@ -142,12 +144,15 @@ def _fetch(file: RemoteFile, url: str, directory: Path, progress: Progress | Non
     part.replace(directory / file.name)
 
 
-def _is_intact(path: Path, sha256: str) -> bool:
+def _is_intact(path: Path, file: RemoteFile) -> bool:
+    if file.as_it_is:
+        with path.open("rb") as contents_as_they_are:
+            return hashlib.file_digest(contents_as_they_are, "sha256").hexdigest() == file.sha256
     try:
         contents = read_uncompressed(path)
     except DataError:
         return False
-    return contents.complete and hashlib.sha256(contents.data).hexdigest() == sha256
+    return contents.complete and hashlib.sha256(contents.data).hexdigest() == file.sha256
 
 
 def _transfer(url: str, part: Path, name: str, progress: Progress | None) -> None:

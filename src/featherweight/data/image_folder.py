@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 #: Names of the folder of training images and of that of test images.
 TRAIN_FOLDERS, TEST_FOLDERS = ("train",), ("test", "val")
+
+#: Of ImageNet's training pixels in 0…1, red, green and blue.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 IMAGE_SUFFIXES = (".jpeg", ".jpg", ".png", ".ppm", ".bmp")
 
 
@@ -37,8 +41,9 @@ class ImageFolder(ImageData):
         eval_batch_size: images in a validation or test batch.
         validation_split: fraction or number of training images kept for validation.
         shift: pixels by which training images are moved at random, at most.
-        seed: of the validation split, the order and the shifts.
+        seed: of the validation split, the order, the shifts and the flips.
         data_root: the folder of all data sets.
+        flip: mirror half of the training images, left to right.
     """
 
     name = "images"
@@ -57,8 +62,9 @@ class ImageFolder(ImageData):
         shift: int = 0,
         seed: int = 0,
         data_root: str | None = None,
+        flip: bool = False,
     ) -> None:
-        super().__init__(batch_size, eval_batch_size, validation_split, shift, seed, data_root)
+        super().__init__(batch_size, eval_batch_size, validation_split, shift, seed, data_root, flip)
         self.path = self.root / path
         self.size = size
         self.bgr = bgr
@@ -132,6 +138,55 @@ class ImageFolder(ImageData):
             images[i] = pixels.flip(0) if self.bgr else pixels
             labels[i] = self.label(folder)
         return Split(images, labels)
+
+
+class Imagenette(ImageFolder):
+    """Imagenette: ten classes of ImageNet, 9,469 images to train on and 3,925 to test, at 128×128.
+
+    Normalised as ImageNet usually is.
+
+    Source: J. Howard, "Imagenette" (https://github.com/fastai/imagenette).
+
+    Args:
+        path: the folder or the zip file, relative to the data root.
+        size: height and width, pixels; images of another size are scaled.
+        batch_size: see :class:`ImageData`, as the arguments below.
+        eval_batch_size: images in a validation or test batch.
+        validation_split: fraction or number of training images kept for validation.
+        shift: pixels by which training images are moved at random, at most.
+        seed: of the validation split, the order, the shifts and the flips.
+        data_root: the folder of all data sets.
+        flip: mirror half of the training images, left to right.
+    """
+
+    name = "Imagenette"
+
+    def __init__(
+        self,
+        path: str = "imagenette/imagenette-128.zip",
+        size: int = 128,
+        batch_size: int = 64,
+        eval_batch_size: int = 100,
+        validation_split: int | float = 0.1,
+        shift: int = 0,
+        seed: int = 0,
+        data_root: str | None = None,
+        flip: bool = False,
+    ) -> None:
+        super().__init__(
+            path,
+            size,
+            classes=list(ImagenetteAsImageNet.LABELS),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            validation_split=validation_split,
+            shift=shift,
+            seed=seed,
+            data_root=data_root,
+            flip=flip,
+        )
 
 
 class ImagenetteAsImageNet(ImageFolder):
