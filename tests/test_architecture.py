@@ -21,7 +21,7 @@ FLOORS = [
     {"constraints"},
     {"recipe"},
     {"lazy"},
-    {"compression", "files", "models", "data"},
+    {"selection", "compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},
     {"cli", "__main__"},

@@ -426,6 +426,15 @@ QUANTIZE = fw.Quantize(bits=3)
         fw.Rule("*.weight", fw.Prune(std=0.9, scope="global"), QUANTIZE),
         fw.Rule("*.weight", fw.Prune(f"{__name__}.opposite", sparsity=0.3, scope="global")),
         fw.Rule("*.weight", quantize=QUANTIZE),
+        fw.Rule("*.weight", fw.Prune("l1norm", "filter", 0.5), QUANTIZE),
+        fw.Rule("*.weight", fw.Prune("l2norm", "kernel", 0.5, scope="global")),
+        fw.Rule("*.weight", fw.Prune("magnitude", "channel", 0.5, scope="global", allow_empty=True)),
+        fw.Rule("*.weight", fw.Prune(std=1.0, granularity="filter", scope="global", allow_empty=True)),
+        fw.Rule("*.weight", fw.Prune("l1norm", "filter", threshold=2.0, allow_empty=True)),
+        fw.Rule("*.weight", fw.Prune(count=100, scope="global")),
+        fw.Rule("*.weight", fw.Prune("l1norm", "kernel", amounts={"0*": 2, "*": 0.5})),
+        fw.Rule("*", fw.Prune(sparsity=0.6, biases=True)),
+        fw.Rule("*", fw.Prune(sparsity=0.6, scope="global")),
     ],
 )
 def test_lazily_the_same_file_comes_out(tmp_path, rule):
@@ -444,9 +453,19 @@ def test_lazily_the_same_file_comes_out(tmp_path, rule):
     assert "tied.weight" not in lazy.asked or "3.weight" not in lazy.asked
 
 
-@pytest.mark.parametrize("amount", [{"sparsity": 0.7}, {"std": 0.8}])
+@pytest.mark.parametrize(
+    "amount",
+    [
+        {"sparsity": 0.7},
+        {"std": 0.8},
+        {"sparsity": 0.4, "granularity": "filter", "importance": "l1norm"},
+        {"count": 50, "granularity": "channel"},
+        {"std": 1.0, "granularity": "kernel"},
+        {"threshold": 0.1},
+    ],
+)
 def test_global_pruning_in_passes_is_that_of_training(amount):
-    rule = fw.Rule("[035].weight", fw.Prune(scope="global", **amount))
+    rule = fw.Rule("[035].weight", fw.Prune(scope="global", allow_empty=True, **amount))
     model = make_model()
     lazily = fw.compress_lazily(Lazy(model.state_dict()), recipe_of(rule))
     fw.prune(model, recipe_of(rule))

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 
 from featherweight.constraints import Constraints
-from featherweight.errors import TensorError
+from featherweight.errors import RecipeError, TensorError
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
 from featherweight.pruning import (
+    Batch,
+    Calibration,
+    Loss,
+    Progress,
+    WeightImportance,
     arrange_units,
+    below_std,
     check_finite,
     check_units,
-    importance_by_name,
+    expand_groups,
     lowest_by_tensor,
-    per_bit,
     pooled_std,
-    prune_below_std,
-    prune_lowest,
+    prune_groups,
+    refuse_empty,
     score,
-    without_dead_units,
 )
 from featherweight.quantization import quantize_kmeans
+from featherweight.recipe.patterns import layer_types_of
+from featherweight.selection import needs_data, prune_rules, remove_dead_units, targets_of
 from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     from torch.optim import Optimizer
 
     from featherweight.recipe import Prune, Quantize, Recipe, Rule
-
-#: Batches of ``(inputs, targets)``.
-Batches: TypeAlias = Iterable[tuple[torch.Tensor, torch.Tensor]]
-Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def compress(
@@ -58,14 +60,16 @@ def compress(
         rule quantizes is a ``torch.Tensor``; tied tensors are one object under several names.
 
     Raises:
-        RecipeError: where a rule matches no tensor.
+        RecipeError: where a rule matches no tensor, or prunes by an importance that needs data.
         TensorError: where weights are not finite, naming the tensor.
     """
     left_alone: set[str] = set()
+    layer_types = None
     if isinstance(model, torch.nn.Module):
         left_alone = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+        layer_types = layer_types_of(model)
         model = model.state_dict()
-    lazy = _Compressed(as_lazy(model), recipe, left_alone)
+    lazy = _Compressed(as_lazy(model), recipe, left_alone, layer_types)
     made = {}
     for name in lazy.distinct:
         made[name] = lazy[name]
@@ -93,21 +97,37 @@ def compress_lazily(
         one raises TensorError where its weights are not finite, naming it.
 
     Raises:
-        RecipeError: where a rule matches no tensor.
+        RecipeError: where a rule matches no tensor, asks for the type of a layer, or prunes by an
+            importance that needs data.
     """
-    return _Compressed(as_lazy(state), recipe, set())
+    return _Compressed(as_lazy(state), recipe, set(), None)
 
 
 class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
     """A state dict under a recipe; names in ``left_alone`` stay raw."""
 
-    def __init__(self, state: LazyTensors[torch.Tensor], recipe: Recipe, left_alone: set[str]) -> None:
+    def __init__(
+        self,
+        state: LazyTensors[torch.Tensor],
+        recipe: Recipe,
+        left_alone: set[str],
+        layer_types: Mapping[str, Sequence[str]] | None,
+    ) -> None:
         super().__init__(state.specs, state.owners)
         self._state = state
         self._coder = recipe.code.coder
-        self._names = dict(_names_by_rule(state, recipe, left_alone))
-        self._rules = {name: rule for rule, names in self._names.items() for name in names}
-        #: Found when first needed: what scope ``global`` prunes of each tensor, or its threshold.
+        held = dict(_names_by_rule(state, recipe, left_alone, layer_types))
+        self._rules = {name: rule for rule, names in held.items() for name in names}
+        self._names = {
+            rule: rule.prunes({name: state.specs[name].shape for name in names})
+            for rule, names in held.items()
+        }
+        for rule in held:
+            if rule.prune is not None and rule.prune.needs_data:
+                raise RecipeError(
+                    f"the rule for {rule.label!r} cannot be followed without data: {needs_data(rule.prune)}"
+                )
+        #: Found when first needed: how many groups are pruned of each tensor, and thresholds of all together.
         self._counts: dict[Rule, dict[str, int]] = {}
         self._thresholds: dict[Rule, float] = {}
 
@@ -117,50 +137,74 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         rule = self._rules.get(name)
         if rule is None:
             return tensor
-        if rule.prune is not None:
-            tensor = tensor.masked_fill(~self._mask(rule, rule.prune, name, tensor), 0)
+        if rule.prune is not None and name in self._names[rule]:
+            mask = self._mask(rule, rule.prune, name, tensor)
+            if not rule.prune.allow_empty:
+                refuse_empty({name: mask})
+            tensor = tensor.masked_fill(~mask, 0)
         if rule.quantize is None:
             return tensor
         coder = self._coder if rule.code is None else rule.code.coder
         return replace(quantize(name, tensor, rule.quantize), coder=coder)
 
     def _mask(self, rule: Rule, spec: Prune, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        everything = {name: torch.ones_like(tensor, dtype=torch.bool)}
-        if spec.scope == "layer":
-            return _masks(spec, {name: tensor}, everything, epoch=None)[name]
         if spec.std is not None:
-            return tensor.abs() >= self._threshold(rule, spec.std)
-        scores = score(importance_by_name(spec.importance), name, tensor)
-        return prune_lowest({name: scores}, everything, self._count(rule, spec)[name])[name]
+            check_finite(name, tensor)
+            return ~below_std(name, tensor, self._threshold(rule, spec, tensor), spec.granularity)
+        scores = score(_scorer(spec), name, tensor, spec.granularity)
+        if spec.threshold is not None:
+            return expand_groups(scores > spec.threshold, tensor.shape, spec.granularity)
+        everything = torch.ones_like(tensor, dtype=torch.bool)
+        count = self._count(rule, spec)[name]
+        return prune_groups({name: scores}, {name: everything}, count, spec.granularity)[name]
 
-    def _threshold(self, rule: Rule, std: float) -> float:
+    def _threshold(self, rule: Rule, spec: Prune, tensor: torch.Tensor) -> float:
         def finite(name: str) -> torch.Tensor:
             check_finite(name, self._state[name])
             return self._state[name]
 
+        assert spec.std is not None  # noqa: S101  (the caller asks)
+        if spec.scope == "layer":
+            return spec.std * pooled_std(lambda: [tensor])
         if rule not in self._thresholds:
             names = self._names[rule]
-            self._thresholds[rule] = std * pooled_std(lambda: map(finite, names))
+            self._thresholds[rule] = spec.std * pooled_std(lambda: map(finite, names))
         return self._thresholds[rule]
 
     def _count(self, rule: Rule, spec: Prune) -> dict[str, int]:
+        """How many groups of each of the rule's tensors are pruned."""
         if rule not in self._counts:
-            names, importance = self._names[rule], importance_by_name(spec.importance)
-            total = sum(math.prod(self.specs[name].shape) for name in names)
-            self._counts[rule] = lowest_by_tensor(
-                names,
-                lambda name: score(importance, name, self._state[name].detach()),
-                round(spec.sparsity_at(None) * total),
-            )
+            importance, counts = _scorer(spec), {}
+            shapes = {name: self.specs[name].shape for name in self._names[rule]}
+            for names, count in targets_of(spec, shapes, None):
+                if len(names) == 1:
+                    counts[names[0]] = count
+                    continue
+                counts |= lowest_by_tensor(
+                    names,
+                    lambda name: score(importance, name, self._state[name].detach(), spec.granularity),
+                    count,
+                )
+            self._counts[rule] = counts
         return self._counts[rule]
 
 
+def _scorer(spec: Prune) -> WeightImportance:
+    """The importance of a rule that needs no data, as the constructor made sure."""
+    importance = spec.scorer()
+    assert isinstance(importance, WeightImportance)  # noqa: S101
+    return importance
+
+
 def _names_by_rule(
-    state: LazyTensors[torch.Tensor], recipe: Recipe, left_alone: set[str]
+    state: LazyTensors[torch.Tensor],
+    recipe: Recipe,
+    left_alone: set[str],
+    layer_types: Mapping[str, Sequence[str]] | None,
 ) -> Iterator[tuple[Rule, list[str]]]:
     """Each rule with the tensors that it holds for, those of several names once, under their owner."""
     done: set[str] = set()
-    for rule, matched in recipe.assign(state).items():
+    for rule, matched in recipe.assign(state, layer_types).items():
         able = [name for name in matched if name not in left_alone and _can_compress(state.specs[name])]
         # Of a tensor with several names: the first rule that matches any of them.
         names = [n for n in dict.fromkeys(state.owners[name] for name in able) if n not in done]
@@ -172,10 +216,11 @@ def prune(
     model: torch.nn.Module,
     recipe: Recipe,
     *,
-    data: Batches | None = None,
+    data: Iterable[Batch] | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
     epoch: float | None = None,
+    progress: Progress | None = None,
 ) -> Constraints:
     """Prune a model in training: set weights to zero and keep them there.
 
@@ -184,53 +229,35 @@ def prune(
     Args:
         model: its weights are changed in place.
         recipe: rules without ``prune`` are passed over.
-        data: batches over which gradients are averaged, for an importance that needs them; the model
-            is left without gradients.
-        loss: ``loss(model(inputs), targets)``, with ``data``.
+        data: batches of ``(inputs, targets)`` of the training set, for an importance that needs them. It
+            asks for as many as its ``samples`` say, and sees the model in evaluation mode. A function as
+            importance gets gradients averaged over all of them; the model is left without gradients.
+        loss: ``loss(model(inputs), targets)``, the mean over a batch, with ``data``.
         optimizer: obeys the masks from its next step on.
         epoch: where the rules' schedules stand, in epochs since pruning began; their end unless given.
+        progress: called with what is being computed, how many steps of it are done, and how many there are.
 
     Returns:
         The constraints, attached to ``optimizer`` if there is one (else call ``attach``).
 
     Raises:
-        RecipeError: where a rule matches no tensor.
-        TensorError: where weights are not finite, naming the tensor.
+        RecipeError: where a rule matches no tensor, or its importance needs data and there are none.
+        TensorError: where weights are not finite or would all be pruned, naming the tensor.
     """
     if (data is None) != (loss is None):
         raise TypeError("data and loss go together: gradients need both")
-    constraints = _constraints(model, optimizer)
+    rules = rules_to_prune(model, recipe)
+    for rule, _ in rules:
+        if rule.prune is not None and rule.prune.needs_data and data is None:
+            raise RecipeError(f"the rule for {rule.label!r}: {needs_data(rule.prune)}")
+    calibration = None
     if data is not None and loss is not None:
-        average_gradients(model, data, loss)
-    for rule, weights in rules_for(model, recipe):
-        if rule.prune is not None:
-            prune_by(rule.prune, weights, constraints, epoch)
+        calibration = Calibration(model, data, loss, progress)
+        calibration.examples(1)  # no data at all are a mistake, needed or not
+    constraints = _constraints(model, optimizer)
+    prune_rules(rules, constraints, epoch, calibration)
     remove_dead_units(recipe, constraints)
-    if data is not None:
-        model.zero_grad()  # they are not the next step's
     return constraints
-
-
-def prune_by(
-    spec: Prune, weights: Mapping[str, torch.nn.Parameter], constraints: Constraints, epoch: float | None
-) -> None:
-    """Prune the named weights as one rule says, into ``constraints``."""
-    old = {}
-    for name, weight in weights.items():
-        mask = constraints.mask(name)
-        old[name] = torch.ones_like(weight, dtype=torch.bool) if mask is None else mask
-    for name, mask in _masks(spec, weights, old, epoch).items():
-        if constraints.mask(name) is None or not torch.equal(mask, old[name]):
-            constraints.set_mask(name, mask)
-
-
-def remove_dead_units(recipe: Recipe, constraints: Constraints) -> None:
-    """Prune the weights of hidden units that nothing feeds or nothing reads; see ``Recipe.units``."""
-    names = [f"{name}.weight" for units in recipe.units for name in (units.layer, units.reader)]
-    masks = {name: mask for name in names if (mask := constraints.mask(name)) is not None}
-    for name, mask in without_dead_units(masks, _pairs(recipe)).items():
-        if not torch.equal(mask, masks[name]):
-            constraints.set_mask(name, mask)
 
 
 def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
@@ -247,7 +274,7 @@ def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
     """
     check_recipe_units(model, recipe)
     if recipe.units:
-        model.load_state_dict(arrange_units(model.state_dict(), _pairs(recipe)))
+        model.load_state_dict(arrange_units(model.state_dict(), recipe.unit_pairs()))
 
 
 def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
@@ -256,34 +283,7 @@ def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
     Raises:
         RecipeError: naming the layers that do not.
     """
-    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, _pairs(recipe))
-
-
-def _pairs(recipe: Recipe) -> list[tuple[str, str]]:
-    return [(units.layer, units.reader) for units in recipe.units]
-
-
-def _masks(
-    spec: Prune, weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], epoch: float | None
-) -> dict[str, torch.Tensor]:
-    groups = [list(weights)] if spec.scope == "global" else [[name] for name in weights]
-    result: dict[str, torch.Tensor] = {}
-    for names in groups:
-        old = {name: masks[name] for name in names}
-        if spec.std is not None:
-            due = epoch is None or spec.schedule.prunings(epoch) > 0
-            part = {name: weights[name] for name in names}
-            for name in names:
-                check_finite(name, weights[name])
-            result.update(prune_below_std(part, old, spec.std) if due else old)
-            continue
-        importance = importance_by_name(spec.importance)
-        scores = {
-            name: per_bit(score(importance, name, weights[name]), masks[name], spec.rate) for name in names
-        }
-        total = sum(weights[name].numel() for name in names)
-        result.update(prune_lowest(scores, old, round(spec.sparsity_at(epoch) * total)))
-    return result
+    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, recipe.unit_pairs())
 
 
 def share(model: torch.nn.Module, recipe: Recipe, *, optimizer: Optimizer | None = None) -> Constraints:
@@ -330,7 +330,7 @@ def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[s
     owners = {parameter: name for name, parameter in model.named_parameters()}
     left = set(owners)
     result = []
-    for rule, matched in recipe.assign(model.state_dict()).items():
+    for rule, matched in recipe.assign(model.state_dict(), layer_types_of(model)).items():
         weights = {}
         for name in matched:
             parameter = parameters.get(name)
@@ -338,6 +338,22 @@ def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[s
                 left.remove(parameter)
                 weights[owners[parameter]] = parameter
         result.append((rule, weights))
+    return result
+
+
+def rules_to_prune(
+    model: torch.nn.Module, recipe: Recipe
+) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
+    """The rules of a recipe that prune, each with the parameters that it prunes, by name.
+
+    Raises:
+        RecipeError: where a rule matches no tensor of the model.
+    """
+    result = []
+    for rule, weights in rules_for(model, recipe):
+        if rule.prune is not None:
+            names = rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
+            result.append((rule, {name: weights[name] for name in names}))
     return result
 
 
@@ -363,24 +379,6 @@ def quantize(name: str, tensor: torch.Tensor, spec: Quantize) -> QuantizedTensor
         return shared
     rounded = torch.from_numpy(shared.codebook).bfloat16().float().numpy()
     return QuantizedTensor(shared.indices, rounded, dtype="bfloat16")
-
-
-def average_gradients(model: torch.nn.Module, data: Batches, loss: Loss) -> None:
-    """Leave in every parameter's ``grad`` its gradient averaged over batches.
-
-    Raises:
-        TensorError: where there are no batches.
-    """
-    model.zero_grad()
-    batches = 0
-    for inputs, targets in data:
-        loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        batches += 1
-    if not batches:
-        raise TensorError("the calibration data hold no batch; importance needs at least one")
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            parameter.grad /= batches
 
 
 def encode_state(

@@ -216,7 +216,7 @@ def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where:
 
 
 def _left_out_counters(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
-    """Counters of batches, which batch normalisation did not have before PyTorch 0.4.1; modules keep theirs."""
+    """Counters of batches, which batch norm did not have before PyTorch 0.4.1; modules keep theirs."""
     leaf = ".num_batches_tracked"
     counters = [name for name in expected if name.endswith(leaf) and name not in state]
     return [name for name in counters if name.removesuffix(leaf) + ".running_mean" in state]

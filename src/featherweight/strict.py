@@ -150,7 +150,12 @@ def _convert_union(options: tuple[Any, ...], value: Any, where: str) -> Any:
     fitting = [o for o in options if (get_origin(o) is tuple) == is_list] or list(options)
     if isinstance(value, dict):
         fitting = [o for o in fitting if dataclasses.is_dataclass(o) or get_origin(o) is dict] or fitting
-    return _convert(fitting[0], value, where)
+    # A whole number is an int where there is a choice, whatever stands first.
+    fitting = [o for o in fitting if o is type(value)] or fitting
+    for option in fitting[:-1]:
+        with contextlib.suppress(RecipeError):
+            return _convert(option, value, where)
+    return _convert(fitting[-1], value, where)
 
 
 def _convert_plain(hint: Any, value: Any, where: str) -> Any:

@@ -6,7 +6,8 @@ from both_ways import only
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featherweight.coding import RAW_CODERS, encode_raw
+from featherweight.coding import RAW_CODERS, encode_raw, entropy_bits, histogram
+from featherweight.coding.exponents import LEAST, MOST, _likely_widths
 from featherweight.errors import FormatError
 
 PLANES = RAW_CODERS["planes"]
@@ -80,6 +81,62 @@ def test_noise_is_left_to_plain():
     assert encode_raw(noise, 4)[0].name == "plain"
 
 
+def layer(rows, columns, dtype):
+    """A layer whose rows and columns have scales of their own, from 2^-6 to 2^6."""
+    generator = np.random.default_rng(0)
+    scales = [np.exp2(generator.uniform(-6, 6, size)) for size in ((rows, 1), (1, columns))]
+    return (generator.normal(size=(rows, columns)) * scales[0] * scales[1]).astype(dtype)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(48, 64), (20, 99)])
+def test_scales_of_rows_and_columns_are_found(rows, columns):
+    weights = layer(rows, columns, np.float32)
+    words = weights.view(np.uint32).reshape(-1)
+    exponents = (words >> 23).astype(np.uint8)
+    assert columns in _likely_widths(exponents)
+    payload = round_trip(as_bytes(weights), 4)
+    assert payload[0] == 2
+    counts = histogram(exponents, 256)
+    static = weights.size * 3 + entropy_bits(counts) / 8
+    assert len(payload) < 0.995 * static
+
+
+def test_exponents_of_every_size_and_sort_come_back():
+    generator = np.random.default_rng(0)
+    for count in (LEAST, 1031, 2048, MOST, MOST + 1):
+        weights = np.repeat(generator.normal(size=-(-count // 64)), 64)[:count] * generator.normal(size=count)
+        weights = weights.astype(np.float32)
+        weights[:6] = 0, -0.0, np.inf, -np.inf, np.nan, 1e-45
+        payload = round_trip(as_bytes(weights), 4)
+        assert count <= MOST or payload[0] == 1
+
+
+# A plane of 6 bytes: kind, greatest, least, width, size, constant index 1.
+MATRIX = b"\2\x80\x7f\3\2\1\1"
+
+
+def test_a_matrix_of_exponents():
+    payload = np.frombuffer(MATRIX + b"\0abcdef", np.uint8)
+    planes = PLANES.decode(payload, 6, 2).view("<u2")
+    assert planes.tolist() == [(0x7F << 8 | low) >> 1 | (low & 1) << 15 for low in b"abcdef"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\2\x7f\x80\3\2\1\1", "bytes from 128 to 127"),
+        (b"\2\x80\x7f\0\2\1\1", "rows of 0"),
+        (b"\2\x80\x7f\4\2\1\1", "rows of 4"),
+        (b"\2\x80\x7f\3\2\1\2", "index 2"),
+        (b"\2\x80\x7f\3\3\1\1\0", "1 bytes are left"),
+        (b"\2\x80\x7f\3\x7f\1\1", "too early"),
+    ],
+)
+def test_bad_matrices(payload, reason):
+    with pytest.raises(FormatError, match=reason):
+        PLANES.decode(np.frombuffer(payload + b"\0abcdef", np.uint8), 6, 2)
+
+
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
@@ -87,7 +144,7 @@ def test_noise_is_left_to_plain():
         (b"\0abc", "ends too early"),
         (b"\0abc\0de", "ends too early"),
         (b"\0abc\0def\0", "1 bytes are left"),
-        (b"\0abc\x02def", "kind 2.*upgrade"),
+        (b"\0abc\x03def", "kind 3.*upgrade"),
         (b"\0abc\1\7\0def", "3 bytes are left"),
     ],
 )

@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 from featherweight.coding import CODERS, Cursor, entropy_bits, histogram
 from featherweight.coding import rans as rans_module
-from featherweight.coding.rans import Rans
-from featherweight.coding.rans_table import ALL_DIGITS, decode_table, optimal_shares, plan, round_shares
+from featherweight.coding.rans import Rans, encoding_table
+from featherweight.coding.rans_table import (
+    ALL_DIGITS,
+    Table,
+    decode_table,
+    optimal_shares,
+    plan,
+    round_shares,
+)
 from featherweight.errors import FormatError
 
 RANS = CODERS["rans"]
@@ -84,6 +91,22 @@ def test_tables_come_back(seed, alphabet, p):
     cursor.finish()
     assert (table.first, table.scale, table.lanes) == (best.table.first, best.table.scale, best.table.lanes)
     assert table.shares.tolist() == best.table.shares.tolist()
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_multiplication_divides_exactly(data):
+    """Of any state that an encoder may have, the greatest and those beside multiples of the share too."""
+    scale = data.draw(st.integers(1, 16))
+    share = data.draw(st.integers(1, (1 << scale) - 1))
+    table = Table(0, np.array([share, (1 << scale) - share]), scale)
+    for f, (full, factor, addend, last) in zip(
+        table.shares.tolist(), encoding_table(table).tolist(), strict=True
+    ):
+        multiple = data.draw(st.integers(0, (full - 1) // f)) * f
+        for x in (multiple, multiple + f - 1, full - 1, data.draw(st.integers(0, full - 1))):
+            assert x * factor + addend < 1 << 64
+            assert (x * factor + addend) >> (last & 63) == x // f
 
 
 # -- streams ---------------------------------------------------------------------------------------

@@ -75,4 +75,4 @@ def test_bad_payloads(name, payload, reason):
 def test_unknown_id():
     assert raw_coder_by_id(0).name == "plain"
     with pytest.raises(FormatError, match="upgrade"):
-        raw_coder_by_id(3)
+        raw_coder_by_id(4)

@@ -3,14 +3,14 @@
 The small ones are committed in ``tests/golden/bad``, see ``tests/golden/make_golden.py``.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+from bad_file import BadFile, quantized
+from bad_payloads import later_bad_cases
 from forge import HEADER, seal, single, split, tensor_file, varints
 from fuzzing import BUDGET
 
 from featherweight.coding import CODERS, RAW_CODERS
-from featherweight.fileformat.directory import MAX_DIRECTORY_BYTES, dtype_code
+from featherweight.fileformat.directory import MAX_DIRECTORY_BYTES
 
 FIXED, HUFFMAN, ALIAS = 16, 17, 255
 
@@ -19,21 +19,6 @@ UNKNOWN_RAW_CODER, UNKNOWN_CODER = 15, 254
 
 #: The entry of a float32 tensor of shape (0,), after its name.
 EMPTY = b"\x01\x01\x00\x00\x00" + bytes(4)
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """A file and a regular expression that its refusal matches."""
-
-    data: bytes
-    reason: str
-    max_bytes: int = BUDGET
-
-
-def quantized(index_array: bytes, *, coder: int, size: int = 5, shape: tuple[int, ...] = (8,)) -> bytes:
-    """A file of a quantized float32 tensor whose index array is these bytes."""
-    codebook = varints(size) + bytes([dtype_code("float16")]) + np.arange(size).astype("<f2").tobytes()
-    return tensor_file("float32", shape, coder, codebook + index_array)
 
 
 def bits(text: str) -> bytes:
@@ -55,6 +40,7 @@ def bad_files() -> dict[str, BadFile]:
         "huffman": _huffman(),
         "raw": _raw(),
     }
+    groups |= later_bad_cases()
     return {f"{group}-{name}": bad for group, cases in groups.items() for name, bad in cases.items()}
 
 
@@ -69,7 +55,10 @@ def _files() -> dict[str, BadFile]:
         "version-1": BadFile(good[:4] + b"\1" + good[5:], "format version 1, .* upgrade"),
         "version-255": BadFile(good[:4] + b"\xff" + good[5:], "format version 255, .* upgrade"),
         "directory-too-long": BadFile(
-            good[:-8] + (2**32 - 1).to_bytes(4, "little") + good[-4:], "claims a directory of 4294967295"
+            good[:-8] + (2**32 - 1).to_bytes(4, "little") + good[-4:], "claims a directory of 33554431"
+        ),
+        "directory-beyond-file": BadFile(
+            good[:-8] + (10_000).to_bytes(4, "little") + good[-4:], "claims a directory of 10000 bytes, which"
         ),
         "directory-at-limit-plus-1": BadFile(
             seal(b"", bytes(limit + 1)), f"claims a directory of {limit + 1} bytes"
@@ -173,8 +162,8 @@ def _codebooks() -> dict[str, BadFile]:
         "nan": (b"\x01\x02\x00\x7e\x00\x00\x00", "NaN or infinity"),
         "signalling-nan": (b"\x01\x02\x01\x7c\x00\x00\x00", "NaN or infinity"),
         "too-wide": (b"\x01\x00" + bytes(8) + b"\0", "stored as float64 for elements of float32"),
-        "of-integers": (b"\x01\x08\0\0", "stored as int8"),
-        "unknown-dtype": (b"\x01\x63\0\0", "dtype 99, .* upgrade"),
+        "of-integers": (b"\x01\x08\0\0", "stored in way 8, .* upgrade"),
+        "unknown-way": (b"\x01\x63\0\0", "stored in way 99, .* upgrade"),
         "empty": (b"\x00\x01\x00", "elements but an empty codebook"),
         "65537": (varints(65537) + b"\x02", "a codebook of 65537 values"),
         "2-40": (varints(2**40) + b"\x02", "a codebook of 1099511627776 values"),

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from forge import seal, split, tensor_file, varints
+from forge import CODED, JOINT, coded, seal, split, tensor_file, varints
 from samples import as_bytes, small_tensors
 
 from featherweight.coding import CODERS, RAW_CODERS
 from featherweight.errors import FormatError
 from featherweight.fileformat import FileReader, write_file
+from featherweight.fileformat.codebook import encode_codebook
 from featherweight.fileformat.directory import dtype_code
 from featherweight.tensors import ITEM_SIZES, QuantizedTensor, RawTensor
 
@@ -55,26 +56,49 @@ def quantized_samples(coder_name: str) -> list[Sample]:
         (wide, 300, "float16", "float16"),
         (long, 16, "float32", "float16"),
     ]
+    arrays += [
+        (np.arange(40) % size, size, dtype, stored) for dtype, stored, size in _codebooks_of_every_way()
+    ]
     return [_quantized_sample(coder_name, *array) for array in arrays]
 
 
-def _quantized_sample(coder_name: str, indices, size: int, dtype: str, storage: str) -> Sample:
+def _quantized_sample(coder_name: str, indices, size: int, dtype: str, storage: str | bytes) -> Sample:
     """Codebook; code tables and bit stream, or positions and codes where the layout is sparse.
 
     Where the sections of a coder meet is not known here, so the cut is by length: a quarter for the tables,
     half for the positions, which come first.
     """
-    values = np.arange(size, dtype=np.float32)
-    stored = values.view(np.uint32) >> 16 if storage == "bfloat16" else values
-    stored = stored.astype("<u2" if storage == "bfloat16" else np.dtype(storage).newbyteorder("<"))
-    codebook = varints(size) + bytes([dtype_code(storage)]) + stored.tobytes()
+    codebook = storage if isinstance(storage, bytes) else _plain_codebook(size, storage)
     coder = CODERS[coder_name]
-    payload = coder.encode(indices, size)
+    payload = coder.encode(indices.astype(np.uint16 if size > 256 else np.uint8), size)
     is_sparse = np.count_nonzero(indices) < 0.3 * indices.size
     names, cut = (("positions", "codes"), 2) if is_sparse else (("tables", "bitstream"), 4)
     at = len(payload) // cut + 1
     sections = {"codebook": codebook, names[0]: payload[:at], names[1]: payload[at:]}
     return Sample(dtype, indices.shape, coder.id, sections)
+
+
+def _plain_codebook(size: int, storage: str) -> bytes:
+    values = np.arange(size, dtype=np.float32)
+    stored = values.view(np.uint32) >> 16 if storage == "bfloat16" else values
+    stored = stored.astype("<u2" if storage == "bfloat16" else np.dtype(storage).newbyteorder("<"))
+    return varints(size) + bytes([dtype_code(storage)]) + stored.tobytes()
+
+
+def _codebooks_of_every_way() -> list[tuple[str, bytes, int]]:
+    """Codebooks with their dtype and size: floats, multiples of steps, even ones, with and without a zero."""
+    values = np.sort(np.random.default_rng(1).normal(size=30)).astype(np.float32)
+    multiples = np.array([-9, -4, -3, -2, -1, 1, 2, 3, 5, 8])
+    codebooks = [
+        (values, "float32"),
+        (np.concatenate([[0], values]).astype(np.float64), "float64"),
+        (values.astype(np.float16), "float16"),
+        ((values.view(np.uint32) >> 16 << 16).view(np.float32), "bfloat16"),
+        (multiples.astype(np.float32) / 64, "float32"),
+        ((np.concatenate([[0], multiples]) * 0.0123).astype(np.float32), "float32"),
+        (np.linspace(-0.3, 0.7, 16).astype(np.float32), "float32"),
+    ]
+    return [(dtype, encode_codebook(codebook, dtype), codebook.size) for codebook, dtype in codebooks]
 
 
 def raw_samples(coder_name: str) -> list[Sample]:
@@ -124,6 +148,18 @@ def directory_target(good: bytes) -> Target:
     return lambda generator: seal(payloads, mutate(generator, directory))
 
 
+def coded_directory_target(good: bytes) -> Target:
+    """Damages a directory as it is stored when it is coded, or its flags."""
+    payloads, directory = split(good)
+    stored = coded(directory)
+
+    def target(generator: np.random.Generator) -> bytes:
+        flags = CODED | (JOINT if generator.random() < 0.1 else 0)
+        return seal(payloads, mutate(generator, stored), flags)
+
+    return target
+
+
 def good_file(folder: Path) -> bytes:
     """A file that has one of everything."""
     path = folder / "good.fwt"
@@ -133,7 +169,12 @@ def good_file(folder: Path) -> bytes:
 
 def structured_targets(folder: Path) -> dict[str, Target]:
     """Every target of mutation; ``folder`` takes a file in passing."""
-    return {"directory": directory_target(good_file(folder)), **section_targets()}
+    good = good_file(folder)
+    return {
+        "directory": directory_target(good),
+        "coded directory": coded_directory_target(good),
+        **section_targets(),
+    }
 
 
 def noise(generator: np.random.Generator) -> bytes:

@@ -5,6 +5,8 @@ import struct
 import zlib
 
 import plain_context_decoder
+from plain_codebooks import ascending_codebook
+from plain_range import adaptive_words, range_coded_string
 from plain_streams import STREAMS, Bytes, rans_stream
 
 DTYPES = ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "complex64"]
@@ -63,9 +65,22 @@ def context_array(source, shape, k):
     return indices
 
 
+def plane(source, count):
+    kind = source.u8()
+    assert kind <= 2
+    if kind < 2:
+        return rans_stream(source, count, 256) if kind else source.take(count)
+    greatest, least, width = source.u8(), source.u8(), source.varint()
+    inner = Bytes(source.take(source.varint()))
+    indices = context_array(inner, (count // width, width), greatest - least + 1)
+    assert count % width == 0
+    assert inner.at == len(inner.data)
+    return [greatest - index for index in indices]
+
+
 def planes(source, size, width):
     count = size // width
-    rows = [rans_stream(source, count, 256) if source.u8() else source.take(count) for _ in range(width)]
+    rows = [plane(source, count) for _ in range(width)]
     if width == 1:
         return bytes(rows[0])
     words = (int.from_bytes(bytes(word), "big") for word in zip(*rows, strict=True))
@@ -90,8 +105,13 @@ def tensor_bytes(source, dtype, shape, coder):
         return b"".join(source.take(size) if kept else bytes(size) for kept in mask)
     if coder == 2:
         return planes(source, numel * size, min(size, 8))
-    k, storage = source.varint(), source.u8()
-    values = codebook_values(source.take(k * SIZES[storage]), DTYPES[storage])
+    if coder == 3:
+        return adaptive_words(source, numel, size)
+    k, way = source.varint(), source.u8()
+    if way < 128:
+        values = codebook_values(source.take(k * SIZES[way]), DTYPES[way])
+    else:
+        values = ascending_codebook(source, k, way, DTYPES[dtype])
     if DTYPES[dtype] == "bfloat16":
         items = [struct.pack("<f", value)[2:] for value in values]
     else:
@@ -101,13 +121,42 @@ def tensor_bytes(source, dtype, shape, coder):
     return b"".join(items[i] for i in index_array(source, numel, k, coder))
 
 
+COMMON = """bn1.bias 64; bn1.num_batches_tracked; bn1.running_mean 64; bn1.running_var 64; bn1.weight 64
+classifier.bias 10; classifier.weight 10 128; conv1.bias 20; conv1.weight 20 1 5 5; conv2.bias 50
+conv2.weight 50 20 5 5; fc1.bias 300; fc1.weight 300 784; fc2.bias 100; fc2.weight 100 300; fc3.bias 10
+fc3.weight 10 100; head.bias 1000; layer1.0.conv1.weight 64 64 3 3; linear.bias 10; linear.weight 10 64"""
+
+
+def varint(number):
+    return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + varint(number // 128)
+
+
+def primer():
+    """A directory without checksums."""
+    lines = [line.split() for line in COMMON.replace("\n", ";").split(";")]
+    data, before = varint(0) + varint(len(lines)), ""
+    for name, *shape in lines:
+        same = max(i for i in range(len(name)) if before[:i] == name[:i])
+        data += varint(same) + varint(len(name) - same) + name[same:].encode() + b"\1" + varint(len(shape))
+        data += b"".join(varint(int(dimension)) for dimension in shape) + varint(19 if len(shape) > 1 else 3)
+        data, before = data + varint(0), name
+    return data
+
+
 def decode(data):
     """Metadata, and (dtype, shape, bytes) by name."""
     assert data[:5] == b"\x89FWT\0"
-    length, checksum = struct.unpack("<II", data[-8:])
-    directory = data[-8 - length : -8]
-    assert zlib.crc32(data[:5] + directory + data[-8:-4]) == checksum
-    source, payloads = Bytes(directory), Bytes(data[5 : -8 - length])
+    word, checksum = struct.unpack("<II", data[-8:])
+    length, joint, coded = word % 2**30, word & 2**30, word & 2**31
+    directory, payloads = data[-8 - length : -8], Bytes(data[5 : -8 - length])
+    assert zlib.crc32(data[:5] + (payloads.data if joint else b"") + directory + data[-8:-4]) == checksum
+    assert not joint or len(payloads.data) <= 2**20
+    if coded:
+        source = Bytes(directory)
+        size = source.varint()
+        assert size <= 4096
+        directory = range_coded_string(directory[source.at :], size, primer())
+    source = Bytes(directory)
     metadata = {source.text().decode(): source.text().decode() for _ in range(source.varint())}
     tensors, names, name = {}, [], b""
     for _ in range(source.varint()):
@@ -119,7 +168,7 @@ def decode(data):
             tensors[name] = source.varint()
         else:
             payload = payloads.take(source.varint())
-            assert zlib.crc32(payload) == struct.unpack("<I", source.take(4))[0]
+            assert joint or zlib.crc32(payload) == struct.unpack("<I", source.take(4))[0]
             inner = Bytes(payload)
             tensors[name] = (DTYPES[dtype], shape, tensor_bytes(inner, dtype, shape, coder))
             assert inner.at == len(payload)

@@ -23,10 +23,11 @@ from types import CodeType, FunctionType
 import numpy as np
 import pytest
 from bad_cases import BadFile, bad_files
+from forge import tensor_file
 from samples import raw
 
 import featherweight
-from featherweight.coding import CODERS
+from featherweight.coding import CODERS, coder_by_name
 from featherweight.errors import FeatherweightError
 from featherweight.fileformat import FileReader, write_file
 from featherweight.tensors import Alias, QuantizedTensor, RawTensor
@@ -108,7 +109,14 @@ def trials() -> list[Trial]:
     bad = sorted(bad_files().values(), key=lambda file: len(file.data))
     refused = [_refused(file) for file in bad]
     unwritten = [_unwritten(*case) for case in bad_mappings()]
-    others = [_bad_places, _values_of_bad_codebooks, _file_shrinks, _file_is_unreadable, _index_too_large]
+    others = [
+        _bad_places,
+        _values_of_bad_codebooks,
+        _file_shrinks,
+        _file_is_unreadable,
+        _index_too_large,
+        _auto,
+    ]
     return [*others, *refused[:-5], *unwritten, *refused[-5:]]
 
 
@@ -182,7 +190,7 @@ def _values_of_bad_codebooks(folder: Path) -> None:
 
 def _file_shrinks(folder: Path) -> None:
     path = folder / "shrinks.fwt"
-    write_file(path, {"a": raw(np.arange(1, 9))})
+    path.write_bytes(tensor_file("int8", (64,), 0, bytes(64)))
     with FileReader(path) as reader:
         os.truncate(path, 20)
         with refusal("become shorter"):
@@ -191,7 +199,7 @@ def _file_shrinks(folder: Path) -> None:
 
 def _file_is_unreadable(folder: Path) -> None:
     path = folder / "unreadable.fwt"
-    write_file(path, {"a": raw(np.arange(1, 9))})
+    path.write_bytes(tensor_file("int8", (64,), 0, bytes(64)))
     with FileReader(path) as reader:
         os.dup2(os.open(folder, os.O_RDONLY), reader._file.fileno())  # reading a directory fails
         with refusal("cannot be read: Is a directory"):
@@ -202,6 +210,11 @@ def _index_too_large(folder: Path) -> None:
     for coder in CODERS.values():
         with refusal("index 4 is outside a codebook of 4 values"):
             coder.encode(np.array([4], np.uint8), 4)
+
+
+def _auto(folder: Path) -> None:
+    with refusal("'auto' is no coder but a choice"):
+        coder_by_name("auto")
 
 
 # -- one process a check ---------------------------------------------------------------------------

@@ -17,6 +17,9 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 GOOD = json.loads((GOLDEN / "good.json").read_text())
 BAD = json.loads((GOLDEN / "bad.json").read_text())
 
+#: The modules of the plain decoder.
+PLAIN = ["plain_decoder", "plain_streams", "plain_range", "plain_codebooks", "plain_context_decoder"]
+
 sys.path.insert(0, str(GOLDEN))
 from make_golden import make, note  # noqa: E402
 
@@ -73,10 +76,10 @@ def test_make_golden_can_be_run_again(tmp_path):
         assert (tmp_path / "good" / name).exists()
 
 
-@pytest.mark.parametrize("name", ["plain_decoder", "plain_streams", "plain_context_decoder"])
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_plain_decoders_are_short_and_independent(name):
     source = Path(plain_decoder.__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 200
     assert "featherweight" not in source
     imported = set(re.findall(r"^(?:import|from) (\w+)", source, re.MULTILINE))
-    assert imported <= {*sys.stdlib_module_names, "plain_streams", "plain_context_decoder"}
+    assert imported <= {*sys.stdlib_module_names, *PLAIN}

@@ -112,10 +112,11 @@ def test_directory_at_its_limit(path):
     with FileReader(path) as reader:
         assert len(reader.metadata["k"]) == fill
     refuse(path, seal(b"", at_limit + b"\0"), f"claims a directory of {MAX_DIRECTORY_BYTES + 1} bytes")
-    for length in (MAX_DIRECTORY_BYTES, 2**31 - 1, 2**31, 2**32 - 1):
-        refuse(
-            path, HEADER + length.to_bytes(4, "little") + bytes(4), f"claims a directory of {length} bytes"
-        )
+    for length in (MAX_DIRECTORY_BYTES, 2**25 - 1):
+        word = length.to_bytes(4, "little")
+        refuse(path, HEADER + word + bytes(4), f"claims a directory of {length} bytes")
+    for flag in range(25, 30):
+        refuse(path, seal(b"", b"\0\0", 1 << flag), f"flags {1 << flag:#x}, .* upgrade")
 
 
 def test_name_at_its_limit(path):
@@ -193,11 +194,12 @@ def test_all_unknown_coders_say_to_upgrade(path):
 def test_all_unknown_dtypes_say_to_upgrade(path):
     for dtype in range(len(ITEM_SIZES), 256):
         refuse(path, single(bytes([dtype]) + EMPTY[1:]), f"dtype {dtype}, .* upgrade")
-        refuse(
-            path,
-            tensor_file("float32", (8,), 17, b"\1" + bytes([dtype]) + bytes(4)),
-            f"dtype {dtype}, .* upgrade",
-        )
+
+
+def test_all_unknown_ways_of_codebooks_say_to_upgrade(path):
+    for way in [*range(4, 128), *(128 + kind for kind in (53, 54, 55, 59)), 128 + 64 + 24, 255 - 8]:
+        codebook = b"\1" + bytes([way]) + bytes(8)
+        refuse(path, tensor_file("float32", (8,), 17, codebook), f"stored in way {way}, .* upgrade")
 
 
 def test_all_unknown_layouts_say_to_upgrade(path):

@@ -51,6 +51,7 @@ def _of_other_versions(path: Path) -> dict:
 def _make_good(folder: Path) -> dict:
     noted = {}
     files = {"container": (container_tensors(), "huffman")}
+    files["codebooks"] = (codebook_tensors(), "fixed")
     for coder in CODERS:
         files[coder] = (quantized_tensors(), coder)
         files[f"{coder}-long"] = (long_tensors(), coder)
@@ -124,6 +125,36 @@ def quantized_tensors() -> dict:
     }
 
 
+def codebook_tensors() -> dict:
+    """Codebooks for every way to store one, with and without a zero first."""
+    generator = np.random.default_rng(4)
+    normal = np.sort(generator.normal(size=40))
+    multiples = np.array([-300, -9, -4, -3, -2, -1, 1, 2, 3, 5, 8, 777])
+    ascending = {
+        "float64": normal,
+        "float32": normal.astype(np.float32),
+        "float32 of float16": normal.astype(np.float16).astype(np.float32),
+        "float16": np.unique(normal.astype(np.float16)),
+        "bfloat16": np.unique(normal.astype(np.float32).view(np.uint32) >> 16 << 16).view(np.float32),
+        "power of two": (multiples / 64).astype(np.float32),
+        "float32 step": multiples.astype(np.float32) * np.float32(0.0123),
+        "float64 step": multiples * 0.0123,
+        "even": np.linspace(-0.3123, 0.2877, 16).astype(np.float32),
+        "even from a float32": np.linspace(np.float32(-0.3), np.float32(0.2), 99).astype(np.float32),
+        "positive": np.sort(generator.random(40)).astype(np.float32),
+        "negative": np.sort(-generator.random(40)).astype(np.float32),
+        "one": np.array([3.1415927], np.float32),
+        "least and greatest": np.array([-3.4028235e38, 1e-45, 3.4028235e38], np.float32),
+    }
+    tensors = {}
+    for name, values in ascending.items():
+        behind_zero = np.concatenate([np.zeros(1, values.dtype), values])
+        for kind, codebook in ((name, values), (f"{name} behind zero", behind_zero)):
+            indices = (np.arange(60) % codebook.size).astype(np.uint8)
+            tensors[kind] = QuantizedTensor(indices, codebook, "bfloat16" if "bfloat16" in name else "")
+    return tensors
+
+
 def long_tensors() -> dict:
     """Enough elements for several bit streams, one more than the smallest number."""
     indices = np.random.default_rng(2).integers(0, 2, 65_537).astype(np.uint8)
@@ -137,6 +168,7 @@ def raw_tensors() -> dict[str, RawTensor]:
     pruned = np.where(generator.random((12, 25)) < 0.1, normal, 0)
     return {
         "float32": raw(normal.astype(np.float32)),
+        "float32-layer": raw(_layer(np.random.default_rng(4))),
         "float32-pruned": raw(pruned.astype(np.float32)),
         "float16-pruned": raw(pruned.astype(np.float16)),
         "complex128-pruned": raw(pruned[:2] * 1j),
@@ -147,6 +179,11 @@ def raw_tensors() -> dict[str, RawTensor]:
         "scalar": raw(np.array(7, np.int64)),
         "empty": raw(np.zeros((0, 3), np.int16)),
     }
+
+
+def _layer(generator: np.random.Generator) -> np.ndarray:
+    """Rows of very different scales, enough weights for exponents to be coded as a matrix."""
+    return (generator.normal(size=(32, 40)) * np.exp2(np.arange(32) - 16)[:, None]).astype(np.float32)
 
 
 def container_tensors() -> dict:

@@ -89,7 +89,9 @@ def test_of_equal_magnitudes_those_in_full_rows_stay():
     ("fields", "message"),
     [
         ({"sparsity": 0.5, "rate": -1.0}, "rate must be at least 0"),
-        ({"std": 0.5, "rate": 1.0}, "rate needs sparsity"),
+        ({"std": 0.5, "rate": 1.0}, "rate needs an amount"),
+        ({"threshold": 0.5, "rate": 1.0}, "rate needs an amount"),
+        ({"sparsity": 0.5, "rate": 1.0, "granularity": "filter"}, "single weights, not of a filter"),
     ],
 )
 def test_a_rate_that_cannot_be_meant_is_refused(fields, message):

@@ -1,9 +1,10 @@
 """Integer arrays to bytes and back: the coders of a ``.fwt`` file.
 
 A *coder* codes a whole index array (``fixed``, ``huffman``, ``rans``); a *raw coder* codes the bytes of a
-tensor that is not quantized (``plain``, ``sparse``, ``planes``). Both are found by name when writing and by
-id when reading. Everything here needs NumPy and Numba alone, and every decoder treats its payload as hostile:
-it raises :class:`~featherweight.errors.FormatError` rather than read or write out of bounds.
+tensor that is not quantized (``plain``, ``sparse``, ``planes``, ``adaptive``). Both are found by name when
+writing and by id when reading. Everything here needs NumPy and Numba alone, and every decoder treats its
+payload as hostile: it raises :class:`~featherweight.errors.FormatError` rather than read or write out of
+bounds.
 """
 
 from featherweight.coding.accounting import PaperSizes, paper_sizes

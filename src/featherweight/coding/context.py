@@ -30,6 +30,7 @@ from featherweight.coding.context_tables import (
     INVALID_LEVEL,
     LOGIT_LIMIT,
     PROBABILITY_BITS,
+    SPAN_BITS,
     SQUASH,
 )
 from featherweight.coding.cursor import Cursor, encode_varint
@@ -57,9 +58,9 @@ MAX_LAG = 1 << 12
 #: Nonzero magnitudes larger than this on average are coded by their digits.
 _LARGE_MEAN = 6
 
-#: Elements that the choice of scan and lag looks at.
-_SAMPLE = 1 << 18
-
+#: Elements that the choice of scan looks at, and those that lags are looked for in.
+_SAMPLE = 1 << 17
+_LAG_SAMPLE = 1 << 16
 _MOST_LIKELY_LAG = 256
 _LAGS_TRIED = 2
 
@@ -105,7 +106,7 @@ class ContextCoder:
         if present.size == 1:
             return bytes([_CONSTANT]) + encode_varint(int(present[0]))
         plan = _choose_scan(indices, _plan(indices.shape, counts))
-        return plan.head() + _encode_blocks(_levels(_matrix(indices, plan), plan), plan)
+        return plan.head() + _encode_blocks(indices, plan)
 
     def decode(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> Symbols:
         """Read it back; see :meth:`Coder.decode`."""
@@ -126,13 +127,7 @@ class ContextCoder:
         # A block may have no bytes at all, but for each one but the last its size takes a byte.
         if (numel - 1) // plan.block_elements() > cursor.remaining:
             raise FormatError(f"is too short for {numel} elements")
-        levels = _decode_blocks(cursor, numel, plan)
-        indices = np.where(levels < 0, levels + (plan.negative + 1), levels)
-        indices += np.where(levels > 0, plan.negative, 0).astype(np.int32)
-        indices = indices.astype(dtype)
-        if plan.transposed:
-            return np.ascontiguousarray(indices.reshape(-1, shape[0]).T).reshape(shape)
-        return indices.reshape(shape)
+        return _decode_blocks(cursor, shape, dtype, plan)
 
     def describe(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> StreamSizes:
         """What the payload spends its bits on: positions are part of the codes."""
@@ -196,18 +191,19 @@ def _choose_scan(indices: Symbols, plan: _Plan) -> _Plan:
     sample = indices[: max(2, _SAMPLE // plan.width)]
     candidates = [plan, *(replace(plan, lag=lag) for lag in _likely_lags(sample.reshape(-1), plan))]
     candidates.append(replace(plan, width=indices.shape[0], transposed=True))
-    sizes = [_sample_size(sample, candidate) for candidate in candidates]
+    sizes = map_blocks(lambda candidate: _sample_size(sample, candidate), candidates)
     return candidates[int(np.argmin(sizes))]
 
 
 def _sample_size(sample: Symbols, plan: _Plan) -> int:
     plan = replace(plan, width=_natural_width(sample.shape, plan.transposed))
-    return len(_encode_blocks(_levels(_matrix(sample, plan), plan), plan))
+    return len(_encode_block(_levels(_scan(sample, plan), plan), plan))
 
 
 def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     """Distances at which large levels of a row go together more than at those around."""
-    sample = np.abs(_levels(flat, plan)).reshape(-1, plan.width)
+    rows = max(1, _LAG_SAMPLE // plan.width)
+    sample = np.abs(_levels(flat[: rows * plan.width], plan)).reshape(-1, plan.width)
     large = sample * sample.size > int(sample.sum())
     farthest = min(_MOST_LIKELY_LAG, plan.width // 2)
     pairs = [np.count_nonzero(large[:, lag:] & large[:, :-lag]) for lag in range(1, farthest + 1)]
@@ -217,25 +213,47 @@ def _likely_lags(flat: NDArray[Any], plan: _Plan) -> list[int]:
     return [at + 1 for at in sorted(excess, key=lambda at: -excess[at])[:_LAGS_TRIED]]
 
 
-def _matrix(indices: Symbols, plan: _Plan) -> NDArray[Any]:
-    """The elements in the order of the scan, ``(numel,)``."""
+def _scan(indices: NDArray[Any], plan: _Plan) -> NDArray[Any]:
+    """The elements in the order of the scan, ``(numel,)``; a copy only where the matrix is transposed."""
     if plan.transposed:
-        return np.ascontiguousarray(indices.reshape(indices.shape[0], -1).T).reshape(-1)
+        return indices.reshape(indices.shape[0], -1).T.reshape(-1)
     return np.ascontiguousarray(indices).reshape(-1)
+
+
+def _rows(matrix: NDArray[Any], block: slice, plan: _Plan) -> NDArray[Any]:
+    """A view of those elements of ``matrix`` that are a block of the scan."""
+    if plan.transposed:
+        return matrix.reshape(matrix.shape[0], -1)[:, block.start // plan.width : block.stop // plan.width].T
+    return matrix.reshape(-1)[block]
 
 
 def _levels(flat: NDArray[Any], plan: _Plan) -> NDArray[np.int32]:
     table = np.arange(plan.negative + plan.positive + 1, dtype=np.int32) - plan.negative
     table[1 : plan.negative + 1] -= 1
     table[0] = 0
-    levels: NDArray[np.int32] = table[flat]
-    return levels
+    return table.take(flat)
 
 
-def _encode_blocks(levels: NDArray[np.int32], plan: _Plan) -> bytes:
+def _indices(levels: NDArray[np.int32], plan: _Plan, dtype: type) -> Symbols:
+    """The inverse of :func:`_levels`."""
+    table: NDArray[Any] = np.arange(plan.negative + plan.positive + 1).astype(dtype)
+    table[: plan.negative] += 1
+    table[plan.negative] = 0
+    return table.take(levels + plan.negative)
+
+
+def _blocks(numel: int, plan: _Plan) -> list[slice]:
     size = plan.block_elements()
-    parts = [levels[start : start + size] for start in range(0, levels.size, size)]
-    blocks = map_blocks(lambda part: _encode_block(part, plan), parts)
+    return [slice(start, min(start + size, numel)) for start in range(0, numel, size)]
+
+
+def _encode_blocks(indices: Symbols, plan: _Plan) -> bytes:
+    indices = np.ascontiguousarray(indices)
+
+    def encode(block: slice) -> bytes:
+        return _encode_block(_levels(_rows(indices, block, plan).reshape(-1), plan), plan)
+
+    blocks = map_blocks(encode, _blocks(indices.size, plan))
     return b"".join([*(encode_varint(len(block)) for block in blocks[:-1]), *blocks])
 
 
@@ -252,28 +270,35 @@ def _encode_block(levels: NDArray[np.int32], plan: _Plan) -> bytes:
 def _finish(written: bytes, low: int, span: int) -> bytes:
     """End a block with the shortest bytes that, followed by zeros, lie in the last interval."""
     top = low + span - 1
-    zeros = next(zeros for zeros in range(4, -1, -1) if top >> 8 * zeros << 8 * zeros >= low)
+    last = SPAN_BITS // 8
+    zeros = next(zeros for zeros in range(last, -1, -1) if top >> 8 * zeros << 8 * zeros >= low)
     value = top >> 8 * zeros << 8 * zeros
-    if value >> 32:  # carry
+    if value >> SPAN_BITS:  # carry
         whole = int.from_bytes(written, "big") + 1
-        written, value = whole.to_bytes(len(written), "big"), value & 0xFFFFFFFF
-    return (written + value.to_bytes(4, "big")).rstrip(b"\0")
+        written, value = whole.to_bytes(len(written), "big"), value - (1 << SPAN_BITS)
+    return (written + value.to_bytes(last, "big")).rstrip(b"\0")
 
 
-def _decode_blocks(cursor: Cursor, numel: int, plan: _Plan) -> NDArray[np.int32]:
-    size = plan.block_elements()
-    starts = range(0, numel, size)
-    lengths = [cursor.varint() for _ in starts[1:]]
+def _decode_blocks(cursor: Cursor, shape: tuple[int, ...], dtype: type, plan: _Plan) -> Symbols:
+    indices: NDArray[Any] = np.empty(shape, dtype)
+    blocks = _blocks(indices.size, plan)
+    lengths = [cursor.varint() for _ in blocks[1:]]
     streams = [cursor.take(length) for length in lengths]
     streams.append(cursor.take(cursor.remaining))
-    levels = np.zeros(numel, np.int32)
-    jobs = [(levels[start : start + size], stream) for start, stream in zip(starts, streams, strict=True)]
-    map_blocks(lambda job: _decode_block(job[0], job[1], plan), jobs)
-    return levels
+
+    def decode(job: tuple[slice, NDArray[np.uint8]]) -> None:
+        block, stream = job
+        rows = _rows(indices, block, plan)
+        levels = np.zeros(rows.size, np.int32)
+        _decode_block(levels, stream, plan)
+        rows[...] = _indices(levels, plan, dtype).reshape(rows.shape)
+
+    map_blocks(decode, zip(blocks, streams, strict=True))
+    return indices
 
 
 def _decode_block(levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan) -> None:
-    if stream[:4].tobytes() == b"\xff" * 4:
+    if stream[: SPAN_BITS // 8].tobytes() == b"\xff" * (SPAN_BITS // 8):
         raise FormatError("has a block that begins outside of the range coder's interval")
     stream = np.array(stream)  # the kernel is compiled for arrays that can be written to
     at, offset, span = _run(levels, stream, plan, decoding=True)

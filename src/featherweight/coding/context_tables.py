@@ -1,7 +1,7 @@
 """The tables of the ``context`` coder, computed in integers so that every machine has the same ones.
 
-Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 1/256 and limited to ±11,
-where ``p`` reaches the last steps of its 16 bits.
+Probabilities have 16 bits. A *logit*, ``ln(p / (1 - p))``, is held in units of 1/128 and limited to ±11,
+where ``p`` reaches the last steps of its 16 bits. The tables are small, to stay in the first cache.
 """
 
 from __future__ import annotations
@@ -18,33 +18,37 @@ if TYPE_CHECKING:
 BUFFER_FULL = -1
 INVALID_LEVEL = -2
 
+#: The range coder's interval begins as all but one of so many bits.
+SPAN_BITS = 48
+
 #: Logits lie in ``-LOGIT_LIMIT .. LOGIT_LIMIT``.
-LOGIT_LIMIT = 11 * 256 - 1
+LOGIT_LIMIT = 11 * 128 - 1
 
 #: No coded probability is nearer to 0 or 1 than this many parts in 65,536.
 MIN_PROBABILITY = 12
 
-#: A probability state is ``p << COUNT_BITS | n``: 22 bits of probability, 10 bits of its number of updates.
+#: A state is ``p << COUNT_BITS | n``: 22 bits of probability, 10 bits of its number of updates. 0 is unused.
 PROBABILITY_BITS = 22
 COUNT_BITS = 10
 COUNT_LIMIT = (1 << COUNT_BITS) - 1
 
 #: The stretch table is indexed by the top bits of a state.
-STRETCH_BITS = 14
+STRETCH_BITS = 11
 STRETCH_SHIFT = PROBABILITY_BITS + COUNT_BITS - STRETCH_BITS
 
-#: e^(1/256) in units of 2⁻⁶⁰.
-_E_STEP = 1157433911791679357
+#: e^(1/128) in units of 2⁻⁶⁰.
+_E_STEP = 1161963980038882736
 _ONE = 1 << 60
 
-#: A state that n bits went into moves by 1 / (n + _FIRST_RATE) towards the next, in units of 2⁻¹⁶.
-_FIRST_RATE = 2.5
+#: A state that n bits went into moves by 1 / (n + 2.5) towards the next, in units of 2⁻¹⁶.
+_FIRST_RATE_DOUBLED = 5
 
-#: A mixer's learning rate after n uses falls towards ``LEARNING[n >> LEARNING_SHIFT]``, as 1 / sqrt(n).
-LEARNING_SHIFT = 8
-LEARNING_LIMIT = (1 << 20) - 1
+#: After so many elements of a block, mixers learn at a rate near ``LEARNING[elements >> LEARNING_SHIFT]``,
+#: which falls as 1 / sqrt(elements). A block has at most 2²⁰ elements.
+LEARNING_SHIFT = 9
+_LEARNING_SIZE = 1 << 20 >> LEARNING_SHIFT
 _LEARNING_FIRST = 320
-_LEARNING_KNEE = 1 << 13
+_LEARNING_KNEE = 1 << 14
 
 #: Entries of the logarithm table; its argument counts eighths.
 LOG_SIZE = 8192
@@ -60,9 +64,9 @@ def _logistic(bits: int) -> list[int]:
     return lower + upper
 
 
-def _squash() -> NDArray[np.int32]:
-    table = np.array(_logistic(16), np.int32)
-    return np.clip(table, MIN_PROBABILITY, (1 << 16) - MIN_PROBABILITY)
+def _squash() -> NDArray[np.uint16]:
+    table = np.array(_logistic(16))
+    return table.clip(MIN_PROBABILITY, (1 << 16) - MIN_PROBABILITY).astype(np.uint16)
 
 
 def _stretch() -> NDArray[np.int16]:
@@ -73,25 +77,24 @@ def _stretch() -> NDArray[np.int16]:
     return np.clip(logits, -LOGIT_LIMIT, LOGIT_LIMIT).astype(np.int16)
 
 
-def _logarithm() -> NDArray[np.int32]:
+def _logarithm() -> NDArray[np.uint8]:
     """``16 log2(i / 8)``, rounded down and never below 0."""
-    return np.array([max(0, (max(i, 1) ** 16).bit_length() - 1 - 48) for i in range(LOG_SIZE)], np.int32)
+    return np.array([max(0, (max(i, 1) ** 16).bit_length() - 1 - 48) for i in range(LOG_SIZE)], np.uint8)
 
 
-def rates(first: float) -> NDArray[np.int32]:
-    """``2 ** 16 / (n + first)`` for every count n of a state, rounded down; ``first`` in halves."""
-    twice = int(2 * first)
-    return np.array([(1 << 17) // (2 * n + twice) for n in range(COUNT_LIMIT + 1)], np.int32)
+def _rate() -> NDArray[np.int32]:
+    """How far a state moves after every count of updates, rounded down."""
+    return np.array([(1 << 17) // (2 * n + _FIRST_RATE_DOUBLED) for n in range(COUNT_LIMIT + 1)], np.int32)
 
 
 def _learning() -> NDArray[np.int32]:
-    uses = range(0, LEARNING_LIMIT + 1, 1 << LEARNING_SHIFT)
+    elements = (n << LEARNING_SHIFT for n in range(_LEARNING_SIZE))
     scale = _LEARNING_FIRST**2 * _LEARNING_KNEE
-    return np.array([math.isqrt(scale // (n + _LEARNING_KNEE)) for n in uses], np.int32)
+    return np.array([math.isqrt(scale // (n + _LEARNING_KNEE)) for n in elements], np.int32)
 
 
 SQUASH = _squash()
 STRETCH = _stretch()
 LOGARITHM = _logarithm()
-RATE = rates(_FIRST_RATE)
+RATE = _rate()
 LEARNING = _learning()

@@ -5,8 +5,9 @@ Weights are spread over a few powers of two, so their exponents repeat while the
 left by one bit first: the sign goes to the end, and the eight exponent bits of a float32 or bfloat16 fill the
 first byte. Any bits come back as they were, NaN's included, and integers may gain as well.
 
-The payload is, for each plane from the most significant byte on, a u8, 0 for bytes as they are and 1 for a
-stream as the coder ``rans`` writes it, of an alphabet of 256, and then the plane.
+The payload is, for each plane from the most significant byte on, a u8, 0 for bytes as they are, 1 for a
+stream as the coder ``rans`` writes it, of an alphabet of 256, and 2 for a matrix as ``context`` does it
+(:mod:`featherweight.coding.exponents`), and then the plane.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featherweight.coding.cursor import Cursor
+from featherweight.coding.exponents import decode_matrix, encode_matrix
 from featherweight.coding.rans import Rans
 from featherweight.coding.symbols import histogram
 from featherweight.coding.threads import map_blocks
@@ -24,7 +26,7 @@ from featherweight.errors import FormatError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PLAIN, _CODED = 0, 1
+_PLAIN, _CODED, _MATRIX = 0, 1, 2
 
 #: The widest word that is rotated as one; complex128 is two of them.
 _MAX_WORD = 8
@@ -46,12 +48,13 @@ class Planes:
         """Code each plane that gains by it; ``None`` if none does."""
         planes = _split(data, min(item_size, _MAX_WORD))
         parts = [_encode_plane(plane) for plane in planes]
-        if all(coded is None for coded in parts):
+        if len(planes) > 1 and parts[0][0] == _CODED:
+            matrix = encode_matrix(planes[0])
+            if matrix is not None and len(matrix) < len(parts[0][1]) - _LEAST_GAIN * data.size:
+                parts[0] = _MATRIX, matrix
+        if all(kind == _PLAIN for kind, _ in parts):
             return None
-        return b"".join(
-            bytes([_PLAIN]) + plane.tobytes() if coded is None else bytes([_CODED]) + coded
-            for plane, coded in zip(planes, parts, strict=True)
-        )
+        return b"".join(bytes([kind]) + coded for kind, coded in parts)
 
     def decode(self, payload: NDArray[np.uint8], numel: int, item_size: int) -> NDArray[np.uint8]:
         """Put the words together again."""
@@ -63,24 +66,29 @@ class Planes:
         return _join(planes, count)
 
 
-def _encode_plane(plane: NDArray[np.uint8]) -> bytes | None:
+def _encode_plane(plane: NDArray[np.uint8]) -> tuple[int, bytes]:
+    """Kind and bytes of a plane that is taken for itself."""
     coder = Rans()
     counts = histogram(plane, 256)
     bits = coder.header_bits(counts) + coder.body_bits(counts)
     most = plane.size * (1 - _LEAST_GAIN)
-    coded = coder.encode(plane, counts) if bits < 8 * most else plane.tobytes()
-    return coded if len(coded) < most else None  # what was reckoned is right to a few bytes
+    coded = coder.encode(plane, counts) if bits < 8 * most else None
+    if coded is not None and len(coded) < most:  # what was reckoned is right to a few bytes
+        return _CODED, coded
+    return _PLAIN, plane.tobytes()
 
 
 def _decode_plane(cursor: Cursor, count: int) -> NDArray[np.uint8]:
     kind = cursor.byte()
     if kind == _PLAIN:
         return cursor.take(count)
-    if kind != _CODED:
-        raise FormatError(
-            f"has a plane of kind {kind}, which this version does not know; upgrade Featherweight to read it"
-        )
-    return Rans().decode(cursor, count, 256)
+    if kind == _CODED:
+        return Rans().decode(cursor, count, 256)
+    if kind == _MATRIX:
+        return decode_matrix(cursor, count)
+    raise FormatError(
+        f"has a plane of kind {kind}, which this version does not know; upgrade Featherweight to read it"
+    )
 
 
 def _split(data: NDArray[np.uint8], word: int) -> list[NDArray[np.uint8]]:

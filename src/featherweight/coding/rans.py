@@ -24,11 +24,13 @@ import numpy as np
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.numba_when_it_pays import use_numba
 from featherweight.coding.rans_table import Table, decode_table, plan
-from featherweight.coding.symbols import symbol_dtype
+from featherweight.coding.symbols import ceil_log2, symbol_dtype
 from featherweight.coding.threads import map_blocks
 from featherweight.errors import FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from featherweight.coding.symbols import Symbols
@@ -68,9 +70,9 @@ class Rans:
         best = plan(counts)
         if not best.table.shares.size:
             return best.header
-        block = _encode_compiled if use_numba(symbols.size) else _encode_slowly
+        encode_block = _block_encoder(best.table, use_numba(symbols.size))
         parts = [symbols[start : start + BLOCK_SIZE] for start in range(0, symbols.size, BLOCK_SIZE)]
-        blocks = map_blocks(lambda part: block(part, best.table), parts)
+        blocks = map_blocks(encode_block, parts)
         sizes = b"".join(encode_varint(len(coded)) for coded in blocks[:-1])
         return b"".join([best.header, sizes, *blocks])
 
@@ -119,17 +121,47 @@ def _read_sizes(cursor: Cursor, count: int) -> list[int]:
 # -- encoding a block ------------------------------------------------------------------------------
 
 
-def _encode_compiled(symbols: Symbols, table: Table) -> bytes:
+def _block_encoder(table: Table, compiled: bool) -> Callable[[Symbols], bytes]:
+    if not compiled:
+        return lambda symbols: _encode_slowly(symbols, table)
     from featherweight.coding.rans_kernels import encode_block
 
+    rows = encoding_table(table)
+
+    def encode(symbols: Symbols) -> bytes:
+        states = np.full(_lane_count(table), _LOWEST, np.uint64)
+        words = np.empty(symbols.size + 1, np.uint16)
+        begin = encode_block(symbols, states, rows, words)
+        return _join(states, words[begin:])
+
+    return encode
+
+
+def encoding_table(table: Table) -> NDArray[np.uint64]:
+    """What the compiled encoder needs of each symbol, in one place and without a division.
+
+    With k = 31 + clog2(f), 2^k rounded up or down to a multiple of f is at most f/2 from 2^k. Let r be that
+    multiple over f, and x < 2^32. Then x // f is ``x * r >> k`` if the multiple is 2^k or above it, and
+    ``(x + 1) * r >> k`` if it is below; nothing exceeds 64 bits (T. Granlund, P. Montgomery, "Division by
+    invariant integers using multiplication", 1994).
+
+    Returns:
+        By symbol the state from which on a word is full, r, r or 0 for the addend, and ``s << 32 | (2^n - f)
+        << 8 | k``, where f is its share and s its first slot; ``(alphabet, 4)``.
+    """
     shares, starts = _shares_of_alphabet(table)
-    inverses = 1.0 / np.maximum(shares, 1)
-    states = np.full(_lane_count(table), _LOWEST, np.uint64)
-    words = np.empty(symbols.size + 1, np.uint16)
-    begin = encode_block(
-        symbols, states, table.scale, np.stack([shares, starts]).astype(np.uint64), inverses, words
-    )
-    return _join(states, words[begin:])
+    rows = np.zeros((shares.size, 4), np.uint64)
+    for symbol in np.flatnonzero(shares).tolist():
+        share, start = int(shares[symbol]), int(starts[symbol])
+        k = 31 + ceil_log2(share)
+        below, rest = divmod(1 << k, share)
+        factor = (below, below) if 0 < 2 * rest <= share else (below + (rest > 0), 0)
+        rows[symbol] = (
+            share << (32 - table.scale),
+            *factor,
+            start << 32 | ((1 << table.scale) - share) << 8 | k,
+        )
+    return rows
 
 
 def _encode_slowly(symbols: Symbols, table: Table) -> bytes:

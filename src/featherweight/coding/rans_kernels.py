@@ -75,35 +75,34 @@ def decode_block(data: Any, begin: int, states: Any, scale: int, table: Any, out
 
 
 @njit(inline="always")
-def _push(
-    x: Any, symbol: Any, at: Any, scale: Any, shares: Any, starts: Any, inverses: Any, words: Any
-) -> Any:
-    """The state that decodes to ``symbol`` and then to ``x``, and the word to write next."""
-    share = shares[symbol]
-    high = x >= share << (_U(32) - scale)
+def _push(x: Any, row: Any, at: Any, words: Any) -> Any:
+    """The state that decodes to a row's symbol and then to ``x``, and where the next word goes."""
+    high = _U(x >= row[0])
     words[at] = np.uint16(x & _U(0xFFFF))  # written in any case, kept only if ``at`` moves on
-    x = x >> _WORD if high else x
-    # Exact: (x + 1/2) / share is at least 2^-17 from any integer, and doubles are 2^-20 off at most.
-    quotient = _U(np.int64((float(np.int64(x)) + 0.5) * inverses[symbol]))
-    return x + starts[symbol] + quotient * ((_U(1) << scale) - share), at - np.int64(high)
+    x = x >> (high << _U(4))  # a shift by 16 or by none: whether a word is full cannot be foretold
+    quotient = (x * row[1] + row[2]) >> (row[3] & _U(63))
+    return x + (row[3] >> _U(32)) + quotient * (row[3] >> _U(8) & _U(0xFFFFFF)), at - high
 
 
 @njit(cache=True, nogil=True)
-def encode_block(symbols: Any, states: Any, scale: int, table: Any, inverses: Any, words: Any) -> Any:
+def encode_block(symbols: Any, states: Any, table: Any, words: Any) -> Any:
     """Encode from the last symbol to the first; return where in ``words`` the stream begins.
 
     Args:
         symbols: 1-D.
         states: one a lane, ``uint64``; changed to those that a decoder starts with.
-        scale: n.
-        table: shares and below them their sums before each, ``(2, alphabet)``, ``uint64``.
-        inverses: 1 / share, ``(alphabet,)``, ``float64``.
+        table: the encoding table, ``(alphabet, 4)``, ``uint64``; see
+            :func:`featherweight.coding.rans.encoding_table`.
         words: filled from its end, ``uint16``, one more than there are symbols.
     """
-    n, lanes, at = _U(scale), states.size, words.size - 1
-    shares, starts = table[0], table[1]
-    lane = (symbols.size - 1) % lanes
-    for i in range(symbols.size - 1, -1, -1):
-        states[lane], at = _push(states[lane], symbols[i], at, n, shares, starts, inverses, words)
-        lane = lane - 1 if lane > 0 else lanes - 1
-    return at + 1
+    lanes, at, i = _U(states.size), _U(words.size - 1), _U(symbols.size)
+    lane = i % lanes
+    while lane > _U(0):
+        lane, i = lane - _U(1), i - _U(1)
+        states[lane], at = _push(states[lane], table[symbols[i]], at, words)
+    while i > _U(0):
+        i, lane = i - lanes, lanes
+        while lane > _U(0):
+            lane -= _U(1)
+            states[lane], at = _push(states[lane], table[symbols[i + lane]], at, words)
+    return at + _U(1)

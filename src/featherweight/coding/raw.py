@@ -1,4 +1,4 @@
-"""Lossless coders for tensors that are not quantized: their bytes as they are, without zeros, or in planes.
+"""Lossless coders for tensors that are not quantized: as they are, without zeros, in planes, adaptively.
 
 A pruned network that is not quantized yet is mostly zeros, and must not take the room of a dense one.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from featherweight.coding.adaptive_floats import AdaptiveFloats
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.float_planes import Planes
 from featherweight.coding.huffman import Huffman
@@ -103,20 +104,28 @@ def _has_bits(data: NDArray[np.uint8], item_size: int) -> NDArray[np.bool_]:
     return has_bits
 
 
-RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in (Plain(), Sparse(), Planes())}
+_ALL: tuple[RawCoder, ...] = (Plain(), Sparse(), Planes(), AdaptiveFloats())
+
+RAW_CODERS: dict[str, RawCoder] = {coder.name: coder for coder in _ALL}
+
+#: Those that decode at the speed of memory, nearly.
+_FAST = ("plain", "sparse", "planes")
 
 _BY_ID = {coder.id: coder for coder in RAW_CODERS.values()}
 
 
-def encode_raw(data: NDArray[np.uint8], item_size: int) -> tuple[RawCoder, bytes]:
+def encode_raw(data: NDArray[np.uint8], item_size: int, *, fast: bool = False) -> tuple[RawCoder, bytes]:
     """Code the bytes of a tensor with whichever raw coder makes them smallest; the first of equals.
 
     Args:
         data: ``(numel * item_size,)``.
         item_size: bytes an element.
+        fast: leave out coders that take long to decode.
     """
     best: tuple[RawCoder, bytes] | None = None
-    for coder in RAW_CODERS.values():
+    for coder in _ALL:
+        if fast and coder.name not in _FAST:
+            continue
         payload = coder.encode(data, item_size)
         if payload is not None and (best is None or len(payload) < len(best[1])):
             best = coder, payload

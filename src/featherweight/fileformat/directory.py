@@ -34,6 +34,9 @@ MAX_ALL_NAMES_BYTES = 64 << 20
 MAX_DIMENSIONS = 32
 MAX_TENSOR_BYTES = (1 << 63) - 1
 
+#: Payloads of at most so many bytes together may share the file's checksum, so that it is read as a whole.
+MAX_JOINT_BYTES = 1 << 20
+
 #: In place of a coder: the tensor is tied to another one.
 ALIAS_ID = 255
 
@@ -68,8 +71,10 @@ class Entry:
         dtype: PyTorch's name of its element type.
         shape: its shape.
         coder_id: of the raw coder (0 to 15) or coder (16 to 254) of its payload; :data:`ALIAS_ID` for an
-        alias. length: bytes of its payload, 0 for an alias. crc32: of its payload, 0 for an alias. target: an
-        alias's other tensor, as a number in the directory.
+            alias.
+        length: bytes of its payload, 0 for an alias.
+        crc32: of its payload, 0 for an alias and where all payloads share the file's.
+        target: an alias's other tensor, as a number in the directory.
     """
 
     name: str
@@ -142,8 +147,13 @@ def shape_fault(shape: tuple[int, ...], dtype: str) -> str:
     return ""
 
 
-def encode_directory(directory: Directory) -> bytes:
-    """Store a directory; raises :class:`TensorError` if it is too large to be read back."""
+def encode_directory(directory: Directory, *, joint: bool = False) -> bytes:
+    """Store a directory; raises :class:`TensorError` if it is too large to be read back.
+
+    Args:
+        directory: what to store.
+        joint: whether payloads have no checksums of their own.
+    """
     out = [encode_varint(len(directory.metadata))]
     for key in sorted(directory.metadata):
         out += [_sized(encode_text(key, "metadata key"))]
@@ -152,7 +162,7 @@ def encode_directory(directory: Directory) -> bytes:
     names = [entry.name.encode() for entry in directory.entries]
     for before, name, entry in zip([b"", *names], names, directory.entries, strict=False):
         shared = _shared_prefix(before, name)
-        out += [encode_varint(shared), _sized(name[shared:]), _encode_entry(entry)]
+        out += [encode_varint(shared), _sized(name[shared:]), _encode_entry(entry, joint)]
     data = b"".join(out)
     if len(data) > MAX_DIRECTORY_BYTES or sum(map(len, names)) > MAX_ALL_NAMES_BYTES:
         raise TensorError(
@@ -170,16 +180,20 @@ def _sized(data: bytes) -> bytes:
     return encode_varint(len(data)) + data
 
 
-def _encode_entry(entry: Entry) -> bytes:
+def _encode_entry(entry: Entry, joint: bool) -> bytes:
     numbers = [len(entry.shape), *entry.shape]
     head = bytes([dtype_code(entry.dtype)]) + b"".join(map(encode_varint, numbers)) + bytes([entry.coder_id])
     if entry.target is not None:
         return head + encode_varint(entry.target)
-    return head + encode_varint(entry.length) + entry.crc32.to_bytes(4, "little")
+    return head + encode_varint(entry.length) + (b"" if joint else entry.crc32.to_bytes(4, "little"))
 
 
-def decode_directory(cursor: Cursor) -> Directory:
+def decode_directory(cursor: Cursor, *, joint: bool = False) -> Directory:
     """Read a directory back.
+
+    Args:
+        cursor: at its first byte.
+        joint: whether payloads have no checksums of their own.
 
     Raises:
         FormatError: if it is anything but the directory of a valid file.
@@ -194,7 +208,7 @@ def decode_directory(cursor: Cursor) -> Directory:
             raise FormatError(f"has names of more than {MAX_ALL_NAMES_BYTES} bytes in all")
         text = _decode_text(name)
         try:
-            entries.append(_decode_entry(cursor, text))
+            entries.append(_decode_entry(cursor, text, joint))
         except FormatError as error:
             raise FormatError(f"has an entry for tensor {text!r} that {error}") from None
         before = name
@@ -234,7 +248,7 @@ def _decode_text(data: bytes) -> str:
         raise FormatError("has text that is not UTF-8") from None
 
 
-def _decode_entry(cursor: Cursor, name: str) -> Entry:
+def _decode_entry(cursor: Cursor, name: str, joint: bool) -> Entry:
     dtype = dtype_by_code(cursor.byte())
     dimensions = cursor.varint()
     if dimensions > MAX_DIMENSIONS:
@@ -245,7 +259,8 @@ def _decode_entry(cursor: Cursor, name: str) -> Entry:
     coder_id = cursor.byte()
     if coder_id == ALIAS_ID:
         return Entry(name, dtype, shape, coder_id, target=cursor.varint())
-    return Entry(name, dtype, shape, coder_id, length=cursor.varint(), crc32=cursor.uint32())
+    length = cursor.varint()
+    return Entry(name, dtype, shape, coder_id, length=length, crc32=0 if joint else cursor.uint32())
 
 
 def _check_aliases(entries: Sequence[Entry]) -> None:

@@ -12,15 +12,13 @@ from featherweight.coding import (
     coder_by_id,
     encode_indices,
     encode_raw,
-    encode_varint,
     raw_coder_by_id,
 )
 from featherweight.errors import FormatError, TensorError
-from featherweight.fileformat.directory import dtype_by_code, dtype_code
+from featherweight.fileformat.codebook import decode_codebook, encode_codebook
 from featherweight.tensors import (
     FLOAT_DTYPES,
     ITEM_SIZES,
-    MAX_CODEBOOK_SIZE,
     QuantizedTensor,
     RawTensor,
 )
@@ -33,16 +31,11 @@ if TYPE_CHECKING:
 #: A tensor that has a payload.
 PayloadTensor: TypeAlias = RawTensor | QuantizedTensor
 
+#: Whoever names this coder wants a file that is read quickly, and pays for it with a few bytes.
+FAST_CODER = "rans"
+
 #: Ids below this one are of raw coders.
 FIRST_CODER_ID = 16
-
-#: Types that a codebook may be stored in, by the type that the tensor decodes to; the smallest first.
-_CODEBOOK_STORAGE = {
-    "float64": ("float16", "float32", "float64"),
-    "float32": ("float16", "bfloat16", "float32"),
-    "float16": ("float16",),
-    "bfloat16": ("bfloat16",),
-}
 
 
 def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
@@ -58,10 +51,12 @@ def encode_tensor(tensor: PayloadTensor, coder: str) -> tuple[int, bytes]:
     if isinstance(tensor, RawTensor):
         if not _is_valid(tensor.dtype, tensor.data):
             raise TensorError("is of dtype bool but has bytes other than 0 and 1")
-        raw_coder, payload = encode_raw(np.ascontiguousarray(tensor.data), ITEM_SIZES[tensor.dtype])
+        data = np.ascontiguousarray(tensor.data)
+        raw_coder, payload = encode_raw(data, ITEM_SIZES[tensor.dtype], fast=coder == FAST_CODER)
         return raw_coder.id, payload
     index_coder, indices = encode_indices(tensor.indices, tensor.codebook.size, tensor.coder or coder)
-    return index_coder.id, _encode_codebook(tensor.codebook, tensor.dtype) + indices
+    fast = (tensor.coder or coder) == FAST_CODER
+    return index_coder.id, encode_codebook(tensor.codebook, tensor.dtype, fast=fast) + indices
 
 
 def decode_tensor(entry: Entry, payload: NDArray[np.uint8]) -> PayloadTensor:
@@ -119,42 +114,5 @@ def split_codebook(entry: Entry, payload: NDArray[np.uint8]) -> tuple[NDArray[An
     if entry.dtype not in FLOAT_DTYPES:
         raise FormatError(f"is quantized but of dtype {entry.dtype}")
     cursor = Cursor(payload)
-    size = cursor.varint()
-    if size > MAX_CODEBOOK_SIZE:
-        raise FormatError(f"has a codebook of {size} values; at most {MAX_CODEBOOK_SIZE} are allowed")
-    storage = dtype_by_code(cursor.byte())
-    if storage not in _CODEBOOK_STORAGE[entry.dtype]:
-        raise FormatError(f"has a codebook stored as {storage} for elements of {entry.dtype}")
-    stored = cursor.take(size * ITEM_SIZES[storage])
-    return _widen(stored, storage, _carrier(entry.dtype)), cursor.rest()
-
-
-def _encode_codebook(codebook: NDArray[Any], dtype: str) -> bytes:
-    """Store a codebook in the smallest type that keeps every bit of it."""
-    for storage in _CODEBOOK_STORAGE[dtype]:
-        stored = _narrow(codebook, storage)
-        widened = _widen(np.frombuffer(stored, np.uint8), storage, codebook.dtype)
-        if widened.tobytes() == codebook.tobytes():
-            return encode_varint(codebook.size) + bytes([dtype_code(storage)]) + stored
-    raise TensorError(f"has a codebook that cannot be stored as {dtype}")
-
-
-def _carrier(dtype: str) -> np.dtype[Any]:
-    """NumPy's type for the values of a dtype; bfloat16, which it lacks, is carried by float32."""
-    return np.dtype("float32" if dtype == "bfloat16" else dtype)
-
-
-def _narrow(codebook: NDArray[Any], storage: str) -> bytes:
-    if storage == "bfloat16":
-        high = np.ascontiguousarray(codebook).view(np.uint32) >> np.uint32(16)
-        return high.astype("<u2").tobytes()
-    with np.errstate(over="ignore", under="ignore"):  # the caller compares bits, and so sees what is lost
-        return codebook.astype(np.dtype(storage).newbyteorder("<")).tobytes()
-
-
-def _widen(stored: NDArray[np.uint8], storage: str, carrier: np.dtype[Any]) -> NDArray[Any]:
-    data = stored.tobytes()
-    if storage == "bfloat16":
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    with np.errstate(invalid="ignore"):  # a signalling NaN, which the caller refuses in its own words
-        return np.frombuffer(data, np.dtype(storage).newbyteorder("<")).astype(carrier)
+    codebook = decode_codebook(cursor, entry.dtype)
+    return codebook, cursor.rest()

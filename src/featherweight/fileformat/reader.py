@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from featherweight.coding import Cursor, coder_by_id, raw_coder_by_id
+from featherweight.coding import coder_by_id, raw_coder_by_id
 from featherweight.errors import FeatherweightError, FormatError
 from featherweight.fileformat.directory import (
     HEADER_BYTES,
     MAGIC,
-    MAX_DIRECTORY_BYTES,
+    MAX_JOINT_BYTES,
     TRAILER_BYTES,
     VERSION,
     Directory,
-    decode_directory,
 )
 from featherweight.fileformat.payload import FIRST_CODER_ID, decode_tensor, decode_values, split_codebook
+from featherweight.fileformat.trailer import read_trailer, unpack_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from featherweight.coding import StreamSizes
     from featherweight.fileformat.directory import Entry
     from featherweight.fileformat.payload import PayloadTensor
+    from featherweight.fileformat.trailer import Trailer
     from featherweight.tensors import RawTensor
 
 #: Bytes of decoded tensors that a file may claim unless the caller says otherwise.
@@ -69,8 +70,9 @@ class TensorInfo:
 class FileReader:
     """An open ``.fwt`` file; a context manager.
 
-    Opening reads and checks the directory alone. Decoded sizes are held against ``max_bytes`` before anything
-    is allocated; a decoder's own working arrays, of at most twice the tensor's size, come on top.
+    Opening reads and checks the directory, and the rest of a file that has one checksum for all of it, as
+    small ones have. Decoded sizes are held against ``max_bytes`` before anything is allocated; a decoder's
+    own working arrays, of at most twice the tensor's size, come on top.
 
     Args:
         path: the file.
@@ -203,15 +205,35 @@ class FileReader:
                 f"has format version {header[-1]}, this Featherweight reads version {VERSION}; "
                 "it was written by a newer Featherweight: upgrade"
             )
-        trailer = Cursor(self._read_bytes(self.file_bytes - TRAILER_BYTES, TRAILER_BYTES))
-        length, checksum = trailer.uint32(), trailer.uint32()
-        start = self.file_bytes - TRAILER_BYTES - length
-        if start < HEADER_BYTES or length > MAX_DIRECTORY_BYTES:
-            raise FormatError(f"claims a directory of {length} bytes, which it cannot hold")
-        data = self._read_bytes(start, length)
-        if zlib.crc32(header + data.tobytes() + length.to_bytes(4, "little")) != checksum:
-            raise FormatError("has a directory that does not match its checksum")
-        return decode_directory(Cursor(data)), start
+        trailer_bytes = self._read_bytes(self.file_bytes - TRAILER_BYTES, TRAILER_BYTES)
+        trailer = read_trailer(trailer_bytes)
+        start = self.file_bytes - TRAILER_BYTES - trailer.stored_bytes
+        if start < HEADER_BYTES:
+            raise FormatError(f"claims a directory of {trailer.stored_bytes} bytes, which it cannot hold")
+        stored = self._read_bytes(start, trailer.stored_bytes)
+        self._payloads = self._read_joint_payloads(start) if trailer.joint else None
+        self._check_crc(header, stored, trailer_bytes, trailer)
+        return unpack_directory(stored, trailer), start
+
+    def _read_joint_payloads(self, end: int) -> NDArray[np.uint8]:
+        """All payloads of a file that has one checksum; they are kept, as nothing would check them later."""
+        if end - HEADER_BYTES > MAX_JOINT_BYTES:
+            raise FormatError(
+                f"has one checksum for {end - HEADER_BYTES} bytes of payloads; "
+                f"at most {MAX_JOINT_BYTES} are allowed"
+            )
+        return self._read_bytes(HEADER_BYTES, end - HEADER_BYTES)
+
+    def _check_crc(
+        self, header: bytes, stored: NDArray[np.uint8], trailer_bytes: NDArray[np.uint8], trailer: Trailer
+    ) -> None:
+        checksum = zlib.crc32(header)
+        if self._payloads is not None:
+            checksum = zlib.crc32(self._payloads.data, checksum)
+        checksum = zlib.crc32(trailer_bytes[:4].data, zlib.crc32(stored.data, checksum))
+        if checksum != trailer.crc32:
+            part = "a directory that" if self._payloads is None else "content that"
+            raise FormatError(f"has {part} does not match its checksum")
 
     def _locate(self, directory: Directory, payloads_end: int) -> dict[str, int]:
         """Where every payload starts: they lie in the directory's order, without gaps."""
@@ -222,7 +244,10 @@ class FileReader:
         return dict(zip(self._entries, starts, strict=False))
 
     def _read_payload(self, entry: Entry) -> NDArray[np.uint8]:
-        payload = self._read_bytes(self._starts[entry.name], entry.length)
+        start = self._starts[entry.name]
+        if self._payloads is not None:
+            return self._payloads[start - HEADER_BYTES :][: entry.length]
+        payload = self._read_bytes(start, entry.length)
         if zlib.crc32(payload.data) != entry.crc32:
             raise FormatError("does not match its checksum")
         return payload

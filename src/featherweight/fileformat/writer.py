@@ -13,16 +13,17 @@ from featherweight.fileformat.directory import (
     ALIAS_ID,
     HEADER_BYTES,
     MAGIC,
+    MAX_JOINT_BYTES,
     TRAILER_BYTES,
     VERSION,
     Directory,
     Entry,
     check_metadata,
     check_name,
-    encode_directory,
     shape_fault,
 )
 from featherweight.fileformat.payload import encode_tensor
+from featherweight.fileformat.trailer import pack_directory
 from featherweight.tensors import Alias
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def write_file(
     with AtomicFile(path, overwrite=overwrite) as file:
         header = MAGIC + bytes([VERSION])
         file.write(header)
+        joint_crc, payload_bytes = zlib.crc32(header), 0
         for name in names:
             tensor = tensors[name]
             if isinstance(tensor, Alias):
@@ -80,13 +82,15 @@ def write_file(
             else:
                 entries[name], payload = _encode(name, tensor, coder)
                 file.write(payload)
+                joint_crc, payload_bytes = zlib.crc32(payload, joint_crc), payload_bytes + len(payload)
         for name, target in aliases.items():
             entries[name] = _alias_entry(name, target, names, entries)
-        directory = encode_directory(Directory(metadata, tuple(entries[name] for name in names)))
-        length = len(directory).to_bytes(4, "little")
-        checksum = zlib.crc32(header + directory + length).to_bytes(4, "little")
-        file.write(directory + length + checksum)
-    return HEADER_BYTES + sum(entry.length for entry in entries.values()) + len(directory) + TRAILER_BYTES
+        joint = payload_bytes <= MAX_JOINT_BYTES
+        directory = Directory(metadata, tuple(entries[name] for name in names))
+        stored, size = pack_directory(directory, joint=joint)
+        checksum = zlib.crc32(stored + size, joint_crc if joint else zlib.crc32(header))
+        file.write(stored + size + checksum.to_bytes(4, "little"))
+    return HEADER_BYTES + payload_bytes + len(stored) + TRAILER_BYTES
 
 
 def _encode(name: str, tensor: PayloadTensor, coder: str) -> tuple[Entry, bytes]:

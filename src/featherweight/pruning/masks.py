@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.errors import TensorError
+from featherweight.pruning.granularity import any_in_group, expand_groups
+from featherweight.pruning.importance.magnitude import Std
 from featherweight.pruning.streaming import pooled_std
 
 if TYPE_CHECKING:
@@ -48,21 +51,64 @@ def prune_lowest(
     return {n: part.reshape(scores[n].shape) & masks[n] for n, part in zip(scores, parts, strict=True)}
 
 
+def prune_groups(
+    scores: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], count: int, granularity: str
+) -> dict[str, torch.Tensor]:
+    """Prune the ``count`` groups of lowest score over all the tensors given, as :func:`prune_lowest` does.
+
+    Args:
+        scores: in the shape of the groups, by tensor name.
+        masks: the masks so far, in the weights' shapes; a group with nothing left counts as pruned.
+        count: groups to have pruned in the end.
+        granularity: what a group is.
+
+    Returns:
+        New masks in the weights' shapes, by name.
+    """
+    left = {name: any_in_group(masks[name], granularity) for name in scores}
+    kept = prune_lowest(scores, left, count)
+    return {n: expand_groups(kept[n], masks[n].shape, granularity) & masks[n] for n in scores}
+
+
 def prune_below_std(
-    weights: Mapping[str, torch.Tensor], masks: Mapping[str, torch.Tensor], sensitivity: float
+    weights: Mapping[str, torch.Tensor],
+    masks: Mapping[str, torch.Tensor],
+    sensitivity: float,
+    granularity: str = "element",
 ) -> dict[str, torch.Tensor]:
     """Prune where abs(w) < sensitivity · std, the standard deviation of the weights still kept.
 
     Han et al. 2015 ("Learning both weights and connections"): the threshold is a quality parameter
-    times the standard deviation of a layer's weights. Several tensors share one threshold.
+    times the standard deviation of a layer's weights. Several tensors share one threshold. Of a kernel,
+    filter or channel, the root mean square of its weights is compared.
 
     Args:
         weights: weights by tensor name.
         masks: the masks so far.
         sensitivity: the quality parameter s, at least 0.
+        granularity: what is pruned at a time.
     """
     threshold = sensitivity * pooled_std(lambda: (weights[n].detach()[masks[n]] for n in weights))
-    return {name: (weights[name].detach().abs() >= threshold) & masks[name] for name in weights}
+    return {n: ~below_std(n, weights[n], threshold, granularity) & masks[n] for n in weights}
+
+
+def below_std(name: str, weight: torch.Tensor, threshold: float, granularity: str) -> torch.Tensor:
+    """Which weights belong to groups whose root mean square is below a threshold: bool, ``weight.shape``."""
+    below = Std().score(name, weight, granularity) < threshold
+    return expand_groups(below, weight.shape, granularity)
+
+
+def refuse_empty(masks: Mapping[str, torch.Tensor]) -> None:
+    """Refuse masks that leave nothing of a tensor.
+
+    Raises:
+        TensorError: naming the tensor.
+    """
+    for name, mask in masks.items():
+        if mask.numel() and not mask.any():
+            raise TensorError(
+                f"{name}: would be pruned to nothing; prune less of it, or set allow_empty: true"
+            )
 
 
 def sparsity(masks: Mapping[str, torch.Tensor]) -> float:

@@ -12,8 +12,22 @@ Example:
     5
 """
 
-from featherweight.recipe.prune import GRANULARITIES, SCOPES, Prune
+from featherweight.pruning import GRANULARITIES
+from featherweight.recipe.patterns import layer_types_of
+from featherweight.recipe.prune import SCOPES, Prune
 from featherweight.recipe.quantize import QUANTIZERS, Quantize
-from featherweight.recipe.rules import Code, Recipe, Rule, Units
+from featherweight.recipe.rules import Code, Recipe, Rule, Units, read_recipe
 
-__all__ = ["GRANULARITIES", "QUANTIZERS", "SCOPES", "Code", "Prune", "Quantize", "Recipe", "Rule", "Units"]
+__all__ = [
+    "GRANULARITIES",
+    "QUANTIZERS",
+    "SCOPES",
+    "Code",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Rule",
+    "Units",
+    "layer_types_of",
+    "read_recipe",
+]

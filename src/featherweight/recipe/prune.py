@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 from featherweight.errors import RecipeError
-from featherweight.pruning import Schedule, importance_by_name
+from featherweight.pruning import (
+    GRANULARITIES,
+    NetworkImportance,
+    Schedule,
+    importance_by_name,
+)
 from featherweight.strict import one_of
 
-GRANULARITIES = ("element",)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from featherweight.pruning import Importance
+
 SCOPES = ("layer", "global")
+
+#: The ways to say how much; exactly one of them is given.
+AMOUNTS = ("sparsity", "count", "amounts", "std", "threshold")
+
+#: The importances whose scores a threshold in standard deviations may be compared with.
+_COMPARED_WITH_STD = ("magnitude", "std")
 
 
 @dataclass(frozen=True)
 class Prune:
-    """How a rule prunes.
+    """How a rule prunes; ``sparsity``, ``count``, ``amounts``, ``std`` or ``threshold`` says how much.
 
     Attributes:
         importance: what to keep: a name such as ``magnitude``, or the import path of a callable.
-        granularity: what is removed at a time: ``element``.
-        sparsity: fraction removed, 0 to 1, or a list of stages.
-        std: in place of a sparsity, the threshold in standard deviations: prune where
-            abs(w) < std · σ(layer).
+        options: of the importance, such as ``{samples: 512}``.
+        granularity: what is removed at a time: ``element``, ``kernel``, ``filter`` or ``channel``.
+        sparsity: fraction of these removed, 0 to 1, or a list of stages.
+        count: number of these removed, or a list of stages.
+        amounts: one amount for each tensor that the rule matches, as a list in their order or as a mapping
+            from name or glob; a whole number is a count, any other a fraction.
+        std: the threshold in standard deviations: prune where abs(w) < std · σ(layer).
+        threshold: prune what scores at most this.
         scope: ``layer``, each tensor by itself, or ``global``, over all tensors that the rule matches.
         rate: how much the bits that a weight costs where it stands count against it: 0 not at all, 1 as
             much as its importance; see :mod:`featherweight.pruning.rate`. For pruning in several steps.
         schedule: when.
+        biases: whether biases and normalisation weights that the rule matches are pruned as well, which
+            else they are only where it names them; see :meth:`featherweight.recipe.Rule.prunes`.
+        allow_empty: whether a tensor may be pruned to nothing.
     """
 
     importance: str = "magnitude"
@@ -33,41 +57,179 @@ class Prune:
     sparsity: float | tuple[float, ...] | None = None
     std: float | None = None
     scope: str = "layer"
-    rate: float = 0.0
     schedule: Schedule = field(default_factory=Schedule)
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    count: int | tuple[int, ...] | None = None
+    amounts: tuple[int | float, ...] | dict[str, int | float] | None = field(default=None, hash=False)
+    threshold: float | None = None
+    biases: bool = False
+    allow_empty: bool = False
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
-        importance_by_name(self.importance)
+        importance = self.scorer()
         one_of("granularity", self.granularity, GRANULARITIES)
         one_of("scope", self.scope, SCOPES)
-        if (self.sparsity is None) == (self.std is None):
-            raise RecipeError("give either sparsity or std")
+        if isinstance(importance, NetworkImportance):
+            importance.check_granularity(self.importance, self.granularity)
+        if sum(getattr(self, name) is not None for name in AMOUNTS) != 1:
+            raise RecipeError(
+                "give either sparsity or std, or else count, amounts or threshold, and only one"
+            )
+        self._check_thresholds()
+        self._check_rate()
+        self._check_stages()
+        self._check_amounts()
+
+    def _check_thresholds(self) -> None:
         if self.std is not None and not self.std >= 0:
             raise RecipeError(f"std must be at least 0, got {self.std}")
+        if self.std is not None and self.importance not in _COMPARED_WITH_STD:
+            raise RecipeError(
+                f"std compares magnitudes, not {self.importance}; leave out importance, "
+                f"or give sparsity, count or threshold"
+            )
+        if self.importance == "std" and self.std is None:
+            raise RecipeError(
+                "importance std prunes below std standard deviations; give std, such as std: 0.8"
+            )
+        if self.threshold is not None and self.threshold != self.threshold:
+            raise RecipeError("threshold must be a number, got nan")
+        for name in ("std", "threshold"):
+            if getattr(self, name) is not None and self.schedule.kind == "cubic":
+                raise RecipeError(f"a cubic schedule needs sparsity; {name} has no final fraction")
+
+    def _check_rate(self) -> None:
         if not self.rate >= 0:
             raise RecipeError(f"rate must be at least 0, got {self.rate}")
-        if self.rate and self.std is not None:
-            raise RecipeError("rate needs sparsity; std is a threshold that looks at magnitudes alone")
-        stages = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
-        for stage in stages:
+        if self.rate and (self.std is not None or self.threshold is not None):
+            raise RecipeError("rate needs an amount, such as sparsity; std and threshold are limits for all")
+        if self.rate and self.granularity != "element":
+            raise RecipeError(f"rate counts the bits of single weights, not of a {self.granularity}")
+
+    def _check_stages(self) -> None:
+        fractions = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
+        for stage in fractions:
             if not 0 <= stage <= 1:
                 raise RecipeError(f"sparsity is a fraction between 0 and 1, got {stage}")
+        counts = self.count if isinstance(self.count, tuple) else (self.count or 0,)
+        if min(counts, default=0) < 0:
+            raise RecipeError(f"count must be at least 0, got {min(counts)}")
+        what, stages = ("counts", counts) if self.sparsity is None else ("sparsities", fractions)
         if list(stages) != sorted(stages) or not stages:
-            raise RecipeError(f"a list of sparsities must rise, got {list(stages)}")
-        if isinstance(self.sparsity, tuple) != (self.schedule.kind == "stages"):
+            raise RecipeError(f"a list of {what} must rise, got {list(stages)}")
+        given = self.count if self.sparsity is None else self.sparsity
+        if isinstance(given, tuple) != (self.schedule.kind == "stages"):
             raise RecipeError(
-                "a list of sparsities goes with a schedule of kind stages, and the other way round"
+                "a list of sparsities goes with a schedule of kind stages, and the other way round; "
+                "for one amount a tensor give amounts"
             )
         epochs = self.schedule.epochs
         if self.schedule.kind == "stages" and isinstance(epochs, tuple) and len(epochs) != len(stages):
             raise RecipeError(f"as many epochs as stages are needed, got {len(epochs)} for {len(stages)}")
-        if self.std is not None and self.schedule.kind == "cubic":
-            raise RecipeError("a cubic schedule needs sparsity; std has no final fraction")
+
+    def _check_amounts(self) -> None:
+        if self.amounts is None:
+            return
+        if self.scope == "global":
+            raise RecipeError("amounts are of single tensors; they need scope: layer")
+        if not self.amounts:
+            raise RecipeError("amounts is empty; give one for each tensor that the rule matches")
+        named = self.amounts.items() if isinstance(self.amounts, dict) else enumerate(self.amounts)
+        for name, amount in named:
+            number = isinstance(amount, int | float) and not isinstance(amount, bool)
+            if not number or not amount >= 0 or (isinstance(amount, float) and amount > 1):
+                raise RecipeError(
+                    f"amounts[{name}] is a fraction between 0 and 1 or a whole number, got {amount!r}"
+                )
+
+    # -- what is asked for -----------------------------------------------------------------------
+
+    def scorer(self) -> Importance:
+        """The importance with its options."""
+        return importance_by_name(self.importance, self.options)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the importance asks the network what it does with data."""
+        return isinstance(self.scorer(), NetworkImportance)
+
+    @property
+    def has_target(self) -> bool:
+        """Whether it is known beforehand how many groups will be pruned; a threshold tells only then."""
+        return self.std is None and self.threshold is None
+
+    def amounts_of(self, names: Sequence[str]) -> dict[str, int | float | tuple[int | float, ...]]:
+        """The amount for each of the tensors that the rule prunes, in order.
+
+        Raises:
+            RecipeError: where there are not as many ``amounts`` as tensors, or one is for none of them.
+        """
+        if self.amounts is None:
+            return dict.fromkeys(names, self._amount())
+        if not isinstance(self.amounts, dict):
+            if len(self.amounts) != len(names):
+                raise RecipeError(f"{len(self.amounts)} amounts for {len(names)} tensors: {', '.join(names)}")
+            return dict(zip(names, self.amounts, strict=True))
+        return _by_name(self.amounts, names)
+
+    def _amount(self) -> int | float | tuple[int | float, ...]:
+        """The one amount for all tensors: fractions are float, counts int."""
+        if self.sparsity is None:
+            assert self.count is not None  # noqa: S101  (callers ask has_target)
+            return self.count
+        return tuple(map(float, self.sparsity)) if isinstance(self.sparsity, tuple) else float(self.sparsity)
 
     def sparsity_at(self, epoch: float | None) -> float:
         """The fraction to have pruned by ``epoch``; in the end, if ``None``."""
         if self.sparsity is None:
-            raise RecipeError("a rule with std has a threshold, not a sparsity")
-        if epoch is None:
-            return self.schedule.final(self.sparsity)
-        return self.schedule.sparsity_at(epoch, self.sparsity)
+            raise RecipeError("a rule with std, count, amounts or threshold has no sparsity")
+        return self._fraction_at(epoch, self.sparsity)
+
+    def wanted(self, epoch: float | None, amount: float | tuple[int | float, ...], groups: int) -> int:
+        """How many of ``groups`` are to be pruned by ``epoch`` where ``amount`` is asked for.
+
+        Args:
+            epoch: epochs since pruning began; ``None`` for the schedule's end.
+            amount: a fraction (float), a count (int), or stages of either.
+            groups: how many there are: weights, kernels, filters or channels.
+        """
+        stages = amount if isinstance(amount, tuple) else (amount,)
+        if isinstance(stages[0], float):
+            return round(self._fraction_at(epoch, amount) * groups)
+        if not groups:
+            return 0
+        if self.schedule.kind in ("iterative", "epochs"):
+            return self._counted(epoch, int(stages[0]), groups)
+        fractions = tuple(min(count / groups, 1.0) for count in stages)
+        return round(
+            self._fraction_at(epoch, fractions if isinstance(amount, tuple) else fractions[0]) * groups
+        )
+
+    def _fraction_at(self, epoch: float | None, amount: float | tuple[float, ...]) -> float:
+        return self.schedule.final(amount) if epoch is None else self.schedule.sparsity_at(epoch, amount)
+
+    def _counted(self, epoch: float | None, count: int, groups: int) -> int:
+        """A count with a schedule that prunes again and again: so many more each time."""
+        target = self.schedule.target_sparsity
+        most = groups if target is None else round(target * groups)
+        if epoch is not None:
+            return min(count * self.schedule.prunings(epoch), most)
+        epochs = self.schedule.epochs
+        return min(count * len(epochs), most) if isinstance(epochs, tuple) else most
+
+
+def _by_name(amounts: dict[str, int | float], names: Sequence[str]) -> dict[str, Any]:
+    """Each tensor's amount from a mapping of names and globs, the first that matches."""
+    found = {}
+    for name in names:
+        pattern = name if name in amounts else next((p for p in amounts if fnmatchcase(name, p)), None)
+        if pattern is None:
+            raise RecipeError(f"amounts has none for {name}; it has: {', '.join(amounts)}")
+        found[name] = amounts[pattern]
+    for pattern in amounts:
+        if not any(name == pattern or fnmatchcase(name, pattern) for name in names):
+            raise RecipeError(
+                f"amounts[{pattern}]: the rule prunes no such tensor; it has: {', '.join(names)}"
+            )
+    return found

@@ -183,9 +183,10 @@ def train_phase(
     order = list(spec.phases())
     phase = spec.phases()[name]
     seed_all(spec.seed + order.index(name))
-    callbacks: list[lightning.Callback] = [PhaseProgress(name, console), EpochCheckpoint(checkpoint)]
+    progress = PhaseProgress(name, console)
+    callbacks: list[lightning.Callback] = [progress, EpochCheckpoint(checkpoint)]
     if name == "prune":
-        callbacks.append(PruneByRecipe(spec.recipe))
+        callbacks.append(PruneByRecipe(spec.recipe, progress=progress.scoring, seed=spec.seed))
     if name == "share":
         callbacks.append(ShareByRecipe(spec.recipe))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])

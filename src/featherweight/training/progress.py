@@ -11,10 +11,41 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from featherweight.training.module import Classifier
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
 #: Seconds between two updates of the bar; more often is more than an eye sees, and costs time.
 REFRESH_SECONDS = 0.2
+
+
+#: Seconds between two lines on a long computation, and how long one must have taken to be told at its end.
+LINE_SECONDS, WORTH_TELLING_SECONDS = 10.0, 2.0
+
+
+class LoggedProgress:
+    """How far a computation of many steps is, in a line now and then; nothing of a short one.
+
+    Args:
+        tell: takes the lines.
+    """
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._what = ""
+        self._began = self._told = 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Take note that ``done`` of ``total`` steps are done."""
+        now = time.perf_counter()
+        if what != self._what:
+            self._what, self._began, self._told = what, now, now
+        finished = done == total and now - self._began >= WORTH_TELLING_SECONDS
+        if finished or now - self._told >= LINE_SECONDS:
+            self._told = now
+            self._tell(f"{what}: {done:,} of {total:,}")
+        if done == total:
+            self._what = ""
 
 
 class PhaseProgress(lightning.Callback):
@@ -32,6 +63,22 @@ class PhaseProgress(lightning.Callback):
         self._task = TaskID(0)
         self._updated = 0.0
         self._epoch_began = 0.0
+        self._lines = LoggedProgress(self._line)
+
+    def scoring(self, what: str, done: int, total: int) -> None:
+        """Show how far the scores are by which weights are about to be pruned."""
+        if self._bar is None:
+            self._lines(what, done, total)
+            return
+        now = time.perf_counter()
+        if now - self._updated >= REFRESH_SECONDS:
+            self._updated = now
+            self._bar.update(self._task, figures=f"{what} {done:,}/{total:,}")
+            self._bar.refresh()
+
+    def _line(self, text: str) -> None:
+        if self.console is not None:
+            self.console.print(f"{self.phase:<6} {text}", highlight=False, markup=False)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draw the bar."""

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file as load_safetensors
 
 from featherweight.analysis.sizes import measure_file
-from featherweight.compression import arrange, check_recipe_units, encode_state
+from featherweight.compression import arrange, check_recipe_units, encode_state, rules_to_prune
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, save_file
@@ -137,7 +137,7 @@ class Run:
         images = self._images()
         network = self._network()
         # What does not fit must not be found out after hours of training.
-        self.spec.recipe.assign(network.state_dict())
+        rules_to_prune(network, self.spec.recipe)
         check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
         _check_shapes(network, images)

@@ -160,7 +160,7 @@ class RunSpec:
         path = Path(path)
         data = read_mapping(path)
         if isinstance(data.get("recipe"), str):
-            data["recipe"] = read_mapping(path.parent / data["recipe"])
+            data["recipe"] = Recipe.load(path.parent / data["recipe"]).to_dict()
         data.setdefault("name", path.stem)
         return build(cls, data, str(path))
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable  # noqa: TC003
 from typing import TYPE_CHECKING, Any
 
-from featherweight.compression import prune_by, remove_dead_units, rules_for, share_by
+import torch  # noqa: TC002  (Lightning's command line reads the annotations at run time)
+from torch.nn.functional import cross_entropy
+
+from featherweight.compression import rules_to_prune, share_by
 from featherweight.constraints import Mask, Sharing
-from featherweight.pruning import sparsity
+from featherweight.pruning import Calibration, any_in_group, sparsity
+from featherweight.recipe import read_recipe
+from featherweight.selection import prune_rules, remove_dead_units, targets_of
+from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.constrained import ConstrainedCallback
 from featherweight.training.module import plain_model
+from featherweight.training.progress import LoggedProgress
 
 if TYPE_CHECKING:
-    import lightning
-    import torch
+    from collections.abc import Mapping
 
-    from featherweight.recipe import Prune, Recipe
+    import lightning
+
+    from featherweight.pruning import Loss, Progress
+    from featherweight.recipe import Prune, Rule
 
 logger = logging.getLogger(__name__)
 
@@ -23,60 +33,100 @@ logger = logging.getLogger(__name__)
 class PruneByRecipe(ConstrainedCallback):
     """Prune as the rules' schedules say, counting epochs from the start of this training.
 
+    An importance that needs data gets training batches, the same in every run: those that the trainer's
+    loader gives at the start of the epoch, or of a ``DataLoader`` a sample drawn by ``seed``.
+
     Args:
-        recipe: rules without ``prune`` are passed over.
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are
+            passed over.
+        loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
+        progress: told how far the scores are; a line in the log now and then unless given.
+        seed: of the calibration batches.
 
     Logs ``sparsity``, the fraction pruned of all that the rules prune, at every epoch.
     """
 
     kind = Mask
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        recipe: Any,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.recipe = recipe
-        self._rules: list[tuple[str, Prune, dict[str, torch.nn.Parameter]]] = []
+        self.recipe = read_recipe(recipe)
+        self.loss: Loss = loss or cross_entropy
+        self.progress: Progress = progress or LoggedProgress(logger.info)
+        self.seed = seed
+        self._rules: list[tuple[Rule, dict[str, torch.nn.Parameter]]] = []
         self._done: dict[str, float] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Find out which parameters each rule is for."""
         super().on_train_start(trainer, pl_module)
-        rules = rules_for(plain_model(pl_module), self.recipe)
-        self._rules = [(rule.match, rule.prune, weights) for rule, weights in rules if rule.prune]
+        self._rules = rules_to_prune(plain_model(pl_module), self.recipe)
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Prune further where a schedule is ahead of the masks."""
         epoch = trainer.current_epoch + batch_idx / trainer.num_training_batches
-        for match, spec, weights in self._rules:
-            if spec.schedule.kind == "cubic":
-                if trainer.global_step % spec.schedule.every_steps:
-                    continue
-                due = spec.sparsity_at(epoch)
-            else:
-                due = spec.schedule.prunings(epoch)
-            if self._done.get(match) != due:
-                prune_by(spec, weights, self.constraints, epoch)
-                remove_dead_units(self.recipe, self.constraints)
-                self._done[match] = due
+        due = []
+        for rule, weights in self._rules:
+            reached = _progress(rule.prune, epoch, trainer.global_step)
+            if reached is not None and self._done.get(rule.label) != reached:
+                due.append((rule, weights))
+                self._done[rule.label] = reached
+        if due:
+            self._prune(trainer, plain_model(pl_module), due, epoch)
+
+    def _prune(
+        self,
+        trainer: lightning.Trainer,
+        network: torch.nn.Module,
+        rules: list[tuple[Rule, dict[str, torch.nn.Parameter]]],
+        epoch: float,
+    ) -> None:
+        batches = calibration_batches(trainer, self.seed)
+        with undisturbed(self.seed):
+            calibration = Calibration(network, batches, self.loss, self.progress)
+            prune_rules(rules, self.constraints, epoch, calibration)
+        if trainer.world_size > 1 and any(rule.prune and rule.prune.needs_data for rule, _ in rules):
+            # Each rank has seen examples of its own; the masks of all must be the same.
+            for name in [name for _, weights in rules for name in weights]:
+                mask = trainer.strategy.broadcast(self.constraints.mask(name))
+                if mask is not None:
+                    self.constraints.set_mask(name, mask)
+        remove_dead_units(self.recipe, self.constraints)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say so where training ended before a schedule did."""
-        for match, spec, weights in self._rules:
-            if spec.sparsity is None:
+        for rule, weights in self._rules:
+            if rule.prune is None or not rule.prune.has_target:
                 continue
-            wanted, reached = spec.sparsity_at(None), self._sparsity(weights)
+            wanted, reached = self._shares(rule.prune, weights)
             if reached < wanted - 0.005:
-                logger.warning("%s: pruned %.3f, not %.3f: too few epochs", match, reached, wanted)
+                logger.warning("%s: pruned %.3f, not %.3f: too few epochs", rule.label, reached, wanted)
+
+    def _shares(self, spec: Prune, weights: Mapping[str, torch.nn.Parameter]) -> tuple[float, float]:
+        """The fractions of a rule's groups that its schedule wants pruned, and that are."""
+        targets = targets_of(spec, {name: tuple(weight.shape) for name, weight in weights.items()}, None)
+        masks = [self.constraints.mask(name) for name in weights]
+        left = [any_in_group(mask, spec.granularity) for mask in masks if mask is not None]
+        total = sum(mask.numel() for mask in left)
+        if not total:
+            return 0.0, 0.0
+        pruned = total - sum(int(mask.sum()) for mask in left)
+        return sum(count for _, count in targets) / total, pruned / total
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Log sparsity."""
-        everything = {name: w for _, _, weights in self._rules for name, w in weights.items()}
-        pl_module.log("sparsity", self._sparsity(everything), prog_bar=True)
-
-    def _sparsity(self, weights: dict[str, torch.nn.Parameter]) -> float:
-        masks = {name: self.constraints.mask(name) for name in weights}
-        return sparsity({name: mask for name, mask in masks.items() if mask is not None})
+        everything = {name: w for _, weights in self._rules for name, w in weights.items()}
+        masks = {name: self.constraints.mask(name) for name in everything}
+        pruned = sparsity({name: mask for name, mask in masks.items() if mask is not None})
+        pl_module.log("sparsity", pruned, prog_bar=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, and how far each schedule has come."""
@@ -88,18 +138,28 @@ class PruneByRecipe(ConstrainedCallback):
         self._done = dict(state_dict["done"])
 
 
+def _progress(spec: Prune | None, epoch: float, step: int) -> float | None:
+    """How far a schedule is, a number that changes where it prunes; ``None`` where it does not look."""
+    if spec is None:
+        return None
+    if spec.schedule.kind == "cubic":
+        return None if step % spec.schedule.every_steps else spec.schedule.sparsity_at(epoch, 1.0)
+    return spec.schedule.prunings(epoch)
+
+
 class ShareByRecipe(ConstrainedCallback):
     """Cluster the weights when training starts and train the shared values.
 
     Args:
-        recipe: weights of rules that only prune stay pruned; others are left alone.
+        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; weights of rules that only
+            prune stay pruned, others are left alone.
     """
 
     kind = (Mask, Sharing)
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Any) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe = read_recipe(recipe)
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Cluster, unless a checkpoint held the clusters."""
@@ -109,7 +169,7 @@ class ShareByRecipe(ConstrainedCallback):
             return
         model = plain_model(pl_module)
         share_by(self.recipe, model, self.constraints)
-        for rule, weights in rules_for(model, self.recipe):
-            if rule.prune is not None and rule.quantize is None:
+        for rule, weights in rules_to_prune(model, self.recipe):
+            if rule.quantize is None:
                 for name, weight in weights.items():
                     self.constraints.set_mask(name, weight.detach() != 0)
