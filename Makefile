@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
-.PHONY: bench bench-coders bench-constraints bench-epoch bench-streaming
+.PHONY: experiments
+.PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
 	$(BIN)/featherweight demo --output demo --force
@@ -39,7 +40,13 @@ fuzz: setup  ## attack the reader with N hostile files
 	$(BIN)/python fuzz/run.py --inputs $(N)
 	$(BIN)/pytest -m slow
 
-bench: bench-coders bench-constraints bench-epoch bench-streaming  ## side by side with peers; tables and JSON
+experiments: setup  ## needs MNIST and about 25 minutes on one core; docs/experiments.md and its figures
+	$(BIN)/python docs/make_experiments.py --output runs/experiments
+
+bench: bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming  ## side by side with peers; tables and JSON
+
+bench-channels: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/channels.py --json $(BENCH)/channels.json
 
 bench-coders: setup  ## RUN="DIR ...": of these runs' networks; results/*.fwt or short runs unless given
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
@@ -53,6 +60,9 @@ bench-constraints: setup
 
 bench-epoch: setup  ## needs MNIST: FEATHERWEIGHT_DATA, or it is downloaded to ./data
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/epoch.py --json $(BENCH)/epoch.json
+
+bench-quantization: setup
+	mkdir -p $(BENCH) && $(BIN)/python benchmarks/quantization.py --json $(BENCH)/quantization.json
 
 bench-streaming: setup  ## needs 13 GB of disk for a while: checkpoints of 4 GiB in TMPDIR
 	mkdir -p $(BENCH) && $(BIN)/python benchmarks/streaming.py --json $(BENCH)/streaming.json

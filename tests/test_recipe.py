@@ -225,7 +225,7 @@ def test_a_rule_that_matches_nothing_is_an_error():
         ("rules: [{match: a, quantize: {fix_zeros: 1}}]", "expected true or false, got 1"),
         (
             "rules: [{match: a, quantize: {method: k}}]",
-            "recipe.yaml.rules[0].quantize: unknown method 'k'; known: kmeans",
+            "recipe.yaml.rules[0].quantize: unknown method 'k'; known: kmeans, optimal,",
         ),
         ("rules: [{match: a, quantize: {init: k}}]", "unknown init 'k'; known: linear, density, forgy"),
         (

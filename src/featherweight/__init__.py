@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     )
     from featherweight.files import load_file, load_model, open_file, save_file, save_model
     from featherweight.pruning import Schedule
-    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule
+    from featherweight.pruning.channels import prune_channels
+    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule, Store
     from featherweight.tensors import QuantizedTensor
 
 __version__ = "0.1.0"
@@ -47,7 +48,8 @@ _HOMES = {
     ],
     "files": ["load_file", "load_model", "open_file", "save_file", "save_model"],
     "pruning": ["Schedule"],
-    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule"],
+    "pruning.channels": ["prune_channels"],
+    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule", "Store"],
     "tensors": ["QuantizedTensor"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -67,6 +69,7 @@ __all__ = [
     "RecipeError",
     "Rule",
     "Schedule",
+    "Store",
     "TensorError",
     "compress",
     "compress_lazily",
@@ -74,6 +77,7 @@ __all__ = [
     "load_model",
     "open_file",
     "prune",
+    "prune_channels",
     "save_file",
     "save_model",
     "share",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.channel_rules import refuse_channel_rules
 from featherweight.constraints import Constraints
-from featherweight.errors import RecipeError, TensorError
+from featherweight.errors import RecipeError
 from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
 from featherweight.pruning import (
     Batch,
@@ -27,9 +28,16 @@ from featherweight.pruning import (
     refuse_empty,
     score,
 )
-from featherweight.quantization import quantize_kmeans
 from featherweight.recipe.patterns import layer_types_of
 from featherweight.selection import needs_data, prune_rules, remove_dead_units, targets_of
+from featherweight.sharing import (
+    Batches,
+    ends,
+    quantize,
+    round_stored,
+    say_left_raw,
+    share_rules,
+)
 from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
-    from featherweight.recipe import Prune, Quantize, Recipe, Rule
+    from featherweight.recipe import Prune, Recipe, Rule
 
 
 def compress(
@@ -114,6 +122,7 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         layer_types: Mapping[str, Sequence[str]] | None,
     ) -> None:
         super().__init__(state.specs, state.owners)
+        refuse_channel_rules(recipe)
         self._state = state
         self._coder = recipe.code.coder
         held = dict(_names_by_rule(state, recipe, left_alone, layer_types))
@@ -127,6 +136,15 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
                 raise RecipeError(
                     f"the rule for {rule.label!r} cannot be followed without data: {needs_data(rule.prune)}"
                 )
+        #: Tensors that rules do not prune or quantize but may round; and those that stay float.
+        self._stored: dict[str, Rule] = {}
+        self._float: set[str] = set()
+        for rule, names in recipe.assign(state, layer_types).items():
+            say_left_raw(rule, [name for name in names if name not in left_alone], state.specs)
+            self._stored.update({state.owners[n]: rule for n in names if state.owners[n] not in self._rules})
+            if rule.quantize is not None:
+                layers = ends({n: state.specs[n] for n in state.distinct if n not in left_alone})
+                self._float |= {n for n in held[rule] if rule.quantize.leaves_float(n, layers)}
         #: Found when first needed: how many groups are pruned of each tensor, and thresholds of all together.
         self._counts: dict[Rule, dict[str, int]] = {}
         self._thresholds: dict[Rule, float] = {}
@@ -136,14 +154,15 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         tensor = self._state[name].detach()
         rule = self._rules.get(name)
         if rule is None:
-            return tensor
+            stored = self._stored.get(name)
+            return tensor if stored is None else round_stored(name, tensor, stored)
         if rule.prune is not None and name in self._names[rule]:
             mask = self._mask(rule, rule.prune, name, tensor)
             if not rule.prune.allow_empty:
                 refuse_empty({name: mask})
             tensor = tensor.masked_fill(~mask, 0)
-        if rule.quantize is None:
-            return tensor
+        if rule.quantize is None or name in self._float:
+            return round_stored(name, tensor, rule)
         coder = self._coder if rule.code is None else rule.code.coder
         return replace(quantize(name, tensor, rule.quantize), coder=coder)
 
@@ -246,6 +265,7 @@ def prune(
     """
     if (data is None) != (loss is None):
         raise TypeError("data and loss go together: gradients need both")
+    refuse_channel_rules(recipe)
     rules = rules_to_prune(model, recipe)
     for rule, _ in rules:
         if rule.prune is not None and rule.prune.needs_data and data is None:
@@ -286,36 +306,84 @@ def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
     check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, recipe.unit_pairs())
 
 
-def share(model: torch.nn.Module, recipe: Recipe, *, optimizer: Optimizer | None = None) -> Constraints:
+def share(
+    model: torch.nn.Module,
+    recipe: Recipe,
+    *,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    loss: Loss | None = None,
+) -> Constraints:
     """Quantize a model in training: weights of a cluster get one value and share it from here on.
 
     Args:
         model: its weights are changed in place.
         recipe: rules without ``quantize`` are passed over.
         optimizer: trains the shared values from its next step on. A cluster's gradient is the sum over
-            its members, so learning rates are smaller than for single weights.
+            its members, so learning rates are smaller than for single weights. Rules with ``weights: adam``
+            take its second moments.
+        data: batches of training data, for rules with ``weights: fisher``.
+        loss: ``loss(model(inputs), targets)``, with ``data``.
 
     Returns:
         The constraints, attached to ``optimizer`` if there is one (else call ``attach``). Masks that
         :func:`prune` attached to the same optimizer go on to hold.
 
     Raises:
-        RecipeError: where a rule matches no tensor.
+        RecipeError: where a rule matches no tensor, or needs data or an optimizer that are not given.
         TensorError: where weights are not finite, naming the tensor.
     """
+    if (data is None) != (loss is None):
+        raise TypeError("data and loss go together: gradients need both")
     constraints = _constraints(model, optimizer)
-    share_by(recipe, model, constraints)
+    share_by(recipe, model, constraints, optimizer=optimizer, data=data, loss=loss)
     return constraints
 
 
-def share_by(recipe: Recipe, model: torch.nn.Module, constraints: Constraints) -> None:
-    """Share the weights of a model as a recipe says, into ``constraints``."""
+def share_by(
+    recipe: Recipe,
+    model: torch.nn.Module,
+    constraints: Constraints,
+    *,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    loss: Loss | None = None,
+) -> None:
+    """Share the weights of a model as a recipe says, into ``constraints``; else as :func:`share`."""
+    specs = {name: spec_of(parameter) for name, parameter in model.named_parameters()}
+    share_rules(
+        rules_for(model, recipe), constraints, model, ends(specs), optimizer=optimizer, data=data, loss=loss
+    )
+
+
+@torch.no_grad()
+def round_as_stored(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Round the weights of a trained network in place as its recipe stores them: what is stored is tested.
+
+    Shared values are rounded where their rule gives a ``codebook_dtype``, other float tensors where theirs
+    has ``store``.
+
+    Raises:
+        RecipeError: where a rule matches no tensor.
+        TensorError: where a value is beyond the format's range, naming the tensor.
+    """
+    state = model.state_dict()
+    left_float = ends({name: spec_of(parameter) for name, parameter in model.named_parameters()})
+    quantized = set()
     for rule, weights in rules_for(model, recipe):
-        if rule.quantize is None:
+        spec = rule.quantize
+        if spec is None:
             continue
         for name, weight in weights.items():
-            shared = quantize(name, weight, rule.quantize)
-            constraints.set_sharing(name, shared, fixed_zero=rule.quantize.fix_zeros)
+            if spec.leaves_float(name, left_float):
+                continue
+            quantized.add(weight.data_ptr())
+            if spec.codebook_dtype is not None:
+                weight.copy_(torch.from_numpy(quantize(name, weight, spec).dequantize()))
+    for rule, names in recipe.assign(state, layer_types_of(model)).items():
+        for name in names:
+            if rule.store is not None and state[name].data_ptr() not in quantized:
+                state[name].copy_(round_stored(name, state[name], rule))
 
 
 def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
@@ -344,41 +412,19 @@ def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[s
 def rules_to_prune(
     model: torch.nn.Module, recipe: Recipe
 ) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
-    """The rules of a recipe that prune, each with the parameters that it prunes, by name.
+    """The rules of a recipe that mask weights, each with the parameters that it prunes, by name.
+
+    Rules that remove channels are checked, and left out.
 
     Raises:
         RecipeError: where a rule matches no tensor of the model.
     """
     result = []
     for rule, weights in rules_for(model, recipe):
-        if rule.prune is not None:
+        if rule.prune is not None and not rule.prune.removes_channels:
             names = rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
             result.append((rule, {name: weights[name] for name in names}))
     return result
-
-
-def quantize(name: str, tensor: torch.Tensor, spec: Quantize) -> QuantizedTensor:
-    """Quantize one tensor as a rule says.
-
-    Args:
-        name: for errors.
-        tensor: float16, bfloat16, float32 or float64.
-        spec: the rule's.
-
-    Raises:
-        TensorError: where weights are not finite, naming the tensor.
-    """
-    wide = tensor.detach().cpu()
-    narrow = wide.dtype == torch.bfloat16  # NumPy has no bfloat16
-    array = (wide.float() if narrow else wide).numpy()
-    try:
-        shared = quantize_kmeans(array, spec.bits, spec.init, spec.fix_zeros, spec.seed)
-    except TensorError as error:
-        raise TensorError(f"{name}: {error}") from None
-    if not narrow:
-        return shared
-    rounded = torch.from_numpy(shared.codebook).bfloat16().float().numpy()
-    return QuantizedTensor(shared.indices, rounded, dtype="bfloat16")
 
 
 def encode_state(

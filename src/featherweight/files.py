@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -179,6 +179,9 @@ def save_model(
 def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | None = None) -> torch.nn.Module:
     """Load a file into a module made by its class; all is read before the module changes.
 
+    A network pruned by channel (:func:`featherweight.prune_channels`) is loaded into a module of the original
+    class: its layers get the numbers of channels that the file has, and new parameters.
+
     Returns:
         The module itself.
 
@@ -187,14 +190,46 @@ def load_model(model: torch.nn.Module, path: str | Path, *, max_bytes: int | Non
         CheckpointError: where names or shapes do not fit the module, naming them.
     """
     state = load_file(path, max_bytes=max_bytes)
-    check_fits(state, model, str(path))
-    model.load_state_dict(state)
+    load_state(model, state, str(path))
     _tie(model, state)
     return model
 
 
-def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where: str) -> None:
-    """Raise a CheckpointError unless a state dict has just the names and shapes of a module."""
+def load_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
+    """Load a state dict into a module of its class, pruned by channel or not; nothing changes on an error.
+
+    Args:
+        model: its layers get the numbers of channels that ``state`` has.
+        state: tensors by name.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: where names or shapes do not fit the module, naming them.
+    """
+    if _differs(state, model):
+        # Imported here, as most files hold the shapes that the class makes.
+        from featherweight.pruning.channels.resize import explained_by_pruning, resize
+
+        changes = explained_by_pruning(model, state)
+        check_fits(state, model, where, resized=changes)
+        resize(model, changes, state)
+    else:
+        check_fits(state, model, where)
+    model.load_state_dict(state)
+
+
+def check_fits(
+    state: Mapping[str, torch.Tensor], model: torch.nn.Module, where: str, resized: Iterable[str] = ()
+) -> None:
+    """Raise a CheckpointError unless a state dict has just the names and shapes of a module.
+
+    Args:
+        state: tensors by name.
+        model: the module.
+        where: the file, for the message.
+        resized: names of layers that will take whatever shapes the state dict has.
+    """
+    prefixes = tuple(f"{name}." for name in resized)
     expected = model.state_dict()
     for name in _left_out_counters(state, expected):
         del expected[name]
@@ -209,10 +244,15 @@ def check_fits(state: Mapping[str, torch.Tensor], model: torch.nn.Module, where:
             parts.append(f"with {_some(unexpected)}, which the model does not have")
         raise CheckpointError(f"{where}: does not fit {kind}: {' and '.join(parts)}")
     for name, tensor in expected.items():
-        if state[name].shape != tensor.shape:
+        if state[name].shape != tensor.shape and not name.startswith(prefixes):
             raise CheckpointError(
                 f"{where}: {name}: {kind} expects shape {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
             )
+
+
+def _differs(state: Mapping[str, torch.Tensor], model: torch.nn.Module) -> bool:
+    """Whether a tensor that both have has two shapes."""
+    return any(name in state and state[name].shape != t.shape for name, t in model.state_dict().items())
 
 
 def _left_out_counters(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:

@@ -44,7 +44,8 @@ def test_every_weight_goes_to_its_nearest_centroid(dtype, data):
         # A border of two float64 may lie between two float64 itself: either side is then as good.
         result = assign_nearest(weights, centroids)
         best = np.abs(weights[:, None] - centroids).min(axis=1)
-        np.testing.assert_allclose(np.abs(weights - centroids[result]), best, rtol=1e-12, atol=1e-12)
+        ulps = 2 * np.spacing(np.abs(weights).max())
+        np.testing.assert_allclose(np.abs(weights - centroids[result]), best, rtol=0, atol=ulps)
     else:
         np.testing.assert_array_equal(assign_nearest(weights, centroids), brute_force(weights, centroids))
 

@@ -95,6 +95,13 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             raw=True,
         ),
     ),
+    "analysis": (
+        Verb(
+            "sensitivity",
+            "measure accuracy against sparsity and bits, layer by layer, with plots",
+            "featherweight sensitivity --config recipes/lenet5-mnist.yaml --weights runs/lenet5-mnist",
+        ),
+    ),
     "files": (
         Verb(
             "compress",

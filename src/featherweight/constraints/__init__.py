@@ -17,6 +17,7 @@ Attached to an optimizer, :class:`Constraints` does both from its step hooks::
 """
 
 from featherweight.constraints.kinds import Constraint, Mask, Sharing
+from featherweight.constraints.latent import FixedPoint, Latent, Relabelled, Ternary
 from featherweight.constraints.on_optimizer import Constraints
 
-__all__ = ["Constraint", "Constraints", "Mask", "Sharing"]
+__all__ = ["Constraint", "Constraints", "FixedPoint", "Latent", "Mask", "Relabelled", "Sharing", "Ternary"]

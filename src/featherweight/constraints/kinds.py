@@ -1,4 +1,4 @@
-"""The two kinds of constraint on one weight: a mask, or values that its entries share."""
+"""The kinds of constraint on one weight: a mask, values that its entries share, or a shadow behind them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from featherweight.constraints import kernels
+from featherweight.constraints.latent import Latent, read_latent
 from featherweight.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -124,17 +125,19 @@ class Sharing:
             state.masked_fill_(self.indices == 0, 0)
 
 
-Constraint = Mask | Sharing
+Constraint = Mask | Sharing | Latent
 
 
 def read_constraint(name: str, fields: Mapping[str, Any]) -> Constraint:
-    """Make a mask or a sharing from a checkpoint, whose indices the kernels will trust.
+    """Make a constraint from a checkpoint, whose indices the kernels will trust.
 
     Raises:
-        CheckpointError: where the checkpoint holds neither, or its indices are out of range.
+        CheckpointError: where the checkpoint holds none, or its indices are out of range.
     """
+    if "latent" in fields:
+        return read_latent(name, fields)
     try:
-        constraint: Constraint = Mask(**fields) if "keep" in fields else Sharing(**fields)
+        constraint: Mask | Sharing = Mask(**fields) if "keep" in fields else Sharing(**fields)
     except TypeError as error:
         raise CheckpointError(f"{name}: the checkpoint holds no mask and no clusters: {error}") from None
     if isinstance(constraint, Mask):

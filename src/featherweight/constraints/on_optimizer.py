@@ -10,6 +10,7 @@ import torch
 from torch.optim import LBFGS, Adagrad
 
 from featherweight.constraints.kinds import Constraint, Mask, Sharing, read_constraint
+from featherweight.constraints.latent import Latent
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.tensors import QuantizedTensor
 
@@ -65,6 +66,16 @@ class Constraints:
             parameter.copy_(torch.from_numpy(tensor.dequantize()))
         self._set(name, sharing)
 
+    def set_latent(self, name: str, latent: Latent) -> None:
+        """Let the optimizer train the full-precision shadow of ``name``, and quantize it after every step."""
+        latent.to(self._parameter(name, tuple(latent.shadow.shape)).device)
+        self._set(name, latent)
+
+    def latent(self, name: str) -> Latent | None:
+        """What stands behind the quantized weights of ``name``, or ``None`` if nothing does."""
+        constraint = self._constraints.get(name)
+        return constraint if isinstance(constraint, Latent) else None
+
     def _parameter(self, name: str, shape: tuple[int, ...]) -> torch.nn.Parameter:
         if name not in self._parameters:
             raise TensorError(f"{name}: the model has no such parameter")
@@ -93,7 +104,7 @@ class Constraints:
 
     def is_shared(self, name: str) -> bool:
         """Whether the weights of ``name`` share values."""
-        return isinstance(self._constraints.get(name), Sharing)
+        return isinstance(self._constraints.get(name), Sharing | Latent)
 
     def mask(self, name: str) -> torch.Tensor | None:
         """Where the weights of ``name`` may differ from zero (bool), or ``None`` if nothing prunes it."""
@@ -102,11 +113,13 @@ class Constraints:
             return constraint.keep
         if isinstance(constraint, Sharing) and constraint.fixed_zero:
             return constraint.indices != 0
-        return None
+        return constraint.keep if isinstance(constraint, Latent) else None
 
     def quantized(self, name: str) -> QuantizedTensor | None:
         """The shared weights of ``name`` as they stand now, or ``None`` if they are not shared."""
         constraint = self._constraints.get(name)
+        if isinstance(constraint, Latent):
+            return shared_values(self._parameters[name])
         if not isinstance(constraint, Sharing):
             return None
         codebook = constraint.codebook(self._parameters[name]).cpu()
@@ -127,13 +140,24 @@ class Constraints:
                 continue
             if parameter.grad.layout != torch.strided:
                 raise TensorError(f"{name}: a sparse gradient cannot be constrained; make it dense")
-            constraint.constrain_gradient(parameter.grad)
+            if isinstance(constraint, Latent):
+                constraint.before_update(parameter)
+            else:
+                constraint.constrain_gradient(parameter.grad)
 
     @torch.no_grad()
     def constrain_weights(self, optimizer: Optimizer | None = None) -> None:
         """Apply masks and sharing to the weights again; call it after the update."""
         for _, parameter, constraint in self._active(optimizer):
-            constraint.constrain_weight(parameter)
+            if isinstance(constraint, Latent):
+                constraint.after_update(parameter, optimizer)
+            else:
+                constraint.constrain_weight(parameter)
+
+    @torch.no_grad()
+    def constrain_weight(self, name: str) -> None:
+        """Apply the constraint of one weight to its values."""
+        self._constraints[name].constrain_weight(self._parameters[name])
 
     def _active(self, optimizer: Optimizer | None) -> Iterator[tuple[str, torch.nn.Parameter, Constraint]]:
         mine = None if optimizer is None else {id(p) for g in optimizer.param_groups for p in g["params"]}
@@ -141,7 +165,7 @@ class Constraints:
             parameter = self._parameters[name]
             if mine is not None and id(parameter) not in mine:
                 continue
-            held = constraint.keep if isinstance(constraint, Mask) else constraint.indices
+            held = _held(constraint)
             if held.device != parameter.device:
                 constraint.to(parameter.device)
             yield name, parameter, constraint
@@ -249,14 +273,15 @@ class Constraints:
     # -- checkpoints -----------------------------------------------------------------------------
 
     def state_dict(
-        self, kind: type[Constraint] | tuple[type[Constraint], ...] = (Mask, Sharing)
+        self, kind: type[Constraint] | tuple[type[Constraint], ...] = (Mask, Sharing, Latent)
     ) -> dict[str, dict[str, Any]]:
         """Masks and indices by parameter name, as tensors and plain values.
 
         Args:
-            kind: :class:`Mask` or :class:`Sharing`, for one kind alone.
+            kind: :class:`Mask`, :class:`Sharing` or :class:`Latent`, for one kind alone.
         """
-        return {name: dict(vars(c)) for name, c in self._constraints.items() if isinstance(c, kind)}
+        chosen = {name: c for name, c in self._constraints.items() if isinstance(c, kind)}
+        return {name: c.state() if isinstance(c, Latent) else dict(vars(c)) for name, c in chosen.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Take masks and indices from :meth:`state_dict`; other names and optimizers stay as they are.
@@ -268,7 +293,7 @@ class Constraints:
         loaded: dict[str, Constraint] = {}
         for name, fields in state.items():
             constraint = read_constraint(name, fields)
-            held = constraint.keep if isinstance(constraint, Mask) else constraint.indices
+            held = _held(constraint)
             expected = self._parameters.get(name)
             if expected is None or expected.shape != held.shape:
                 found = "no such parameter" if expected is None else f"shape {tuple(expected.shape)}"
@@ -279,3 +304,23 @@ class Constraints:
             constraint.to(expected.device)
             loaded[name] = constraint
         self._constraints.update(loaded)
+
+
+def _held(constraint: Constraint) -> torch.Tensor:
+    """The tensor of a constraint that has the weight's shape."""
+    if isinstance(constraint, Latent):
+        return constraint.shadow
+    return constraint.keep if isinstance(constraint, Mask) else constraint.indices
+
+
+def shared_values(weight: torch.Tensor) -> QuantizedTensor:
+    """A tensor of few values as indices and codebook: 0 at index 0 if it occurs, the others ascending."""
+    narrow = weight.dtype == torch.bfloat16  # NumPy has no bfloat16
+    array = (weight.detach().float() if narrow else weight.detach()).cpu().numpy()
+    values, indices = np.unique(array, return_inverse=True)
+    order = np.argsort(values != 0, kind="stable")
+    rank = np.empty(order.size, np.uint8 if order.size <= 256 else np.uint16)
+    rank[order] = np.arange(order.size)
+    return QuantizedTensor(
+        rank[indices].reshape(array.shape), values[order], dtype="bfloat16" if narrow else ""
+    )

@@ -17,6 +17,7 @@ from featherweight.recipe.patterns import layer_types_of
 from featherweight.recipe.prune import SCOPES, Prune
 from featherweight.recipe.quantize import QUANTIZERS, Quantize
 from featherweight.recipe.rules import Code, Recipe, Rule, Units, read_recipe
+from featherweight.recipe.store import Store
 
 __all__ = [
     "GRANULARITIES",
@@ -27,6 +28,7 @@ __all__ = [
     "Quantize",
     "Recipe",
     "Rule",
+    "Store",
     "Units",
     "layer_types_of",
     "read_recipe",

@@ -13,6 +13,7 @@ from featherweight.pruning import (
     Schedule,
     importance_by_name,
 )
+from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
 from featherweight.strict import one_of
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ class Prune:
     """How a rule prunes; ``sparsity``, ``count``, ``amounts``, ``std`` or ``threshold`` says how much.
 
     Attributes:
-        importance: what to keep: a name such as ``magnitude``, or the import path of a callable.
+        importance: what to keep: a name such as ``magnitude``, or the import path of a callable; with
+            granularity ``channel`` also ``greedy``, ``lasso`` and ``random``.
         options: of the importance, such as ``{samples: 512}``.
-        granularity: what is removed at a time: ``element``, ``kernel``, ``filter`` or ``channel``.
+        granularity: what is removed at a time: ``element``, ``kernel``, ``filter`` or ``channel``. Channels
+            chosen by ``greedy``, ``lasso``, ``random``, ``l1norm`` or ``l2norm`` leave the network.
         sparsity: fraction of these removed, 0 to 1, or a list of stages.
         count: number of these removed, or a list of stages.
         amounts: one amount for each tensor that the rule matches, as a list in their order or as a mapping
@@ -67,6 +70,9 @@ class Prune:
     rate: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.removes_channels:
+            self._check_removal()
+            return
         importance = self.scorer()
         one_of("granularity", self.granularity, GRANULARITIES)
         one_of("scope", self.scope, SCOPES)
@@ -179,6 +185,21 @@ class Prune:
             assert self.count is not None  # noqa: S101  (callers ask has_target)
             return self.count
         return tuple(map(float, self.sparsity)) if isinstance(self.sparsity, tuple) else float(self.sparsity)
+
+    @property
+    def removes_channels(self) -> bool:
+        """Whether channels leave the network, which gets smaller, rather than weights becoming zero."""
+        return self.granularity == "channel" and self.importance in CHANNEL_METHODS
+
+    def _check_removal(self) -> None:
+        """Channels go at once, a fraction of each layer's."""
+        fraction = isinstance(self.sparsity, float | int) and 0 <= self.sparsity < 1
+        if not fraction or self.std is not None:
+            raise RecipeError(
+                f"channels are removed by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+            )
+        if self.schedule.kind != "one_shot" or self.scope != "layer":
+            raise RecipeError("channels are removed at once, layer by layer: leave out schedule and scope")
 
     def sparsity_at(self, epoch: float | None) -> float:
         """The fraction to have pruned by ``epoch``; in the end, if ``None``."""

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from featherweight.errors import RecipeError
-from featherweight.quantization import INITIALIZATIONS
+from featherweight.quantization import (
+    INITIALIZATIONS,
+    RATES,
+    quantize_ecsq,
+    quantize_fixed_point,
+    quantize_kmeans,
+    quantize_optimal,
+    quantize_ternary,
+    quantize_uniform,
+)
 from featherweight.strict import one_of
 
-QUANTIZERS = ("kmeans",)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from featherweight.tensors import QuantizedTensor
+
+#: Where the importance of single weights comes from.
+WEIGHTS = ("fisher", "adam")
+
+#: What codebook values can be rounded to.
+CODEBOOK_DTYPES = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -16,11 +37,23 @@ class Quantize:
     """How a rule quantizes.
 
     Attributes:
-        method: ``kmeans``.
-        bits: the codebook holds at most 2^bits values, 1 to 8.
-        init: where k-means starts: ``linear``, ``density`` or ``forgy``.
+        method: a name in :data:`METHODS`.
+        bits: the codebook holds at most 2^bits values, 1 to 8; ``uniform`` up to 16, ``fixed_point`` 2 to 16.
+        init: where k-means starts: a name in :data:`~featherweight.quantization.INITIALIZATIONS`.
         fix_zeros: pruned weights stay exactly zero, beside 2^bits − 1 centroids.
         seed: for the random initializations.
+        weights: ``fisher`` or ``adam``: squared errors count by what they cost the loss.
+        lagrangian: of ``ecsq``: the squared error that a bit is worth, a fraction of the mean squared weight.
+        rate: of ``ecsq``: ``context`` or ``entropy``, the coder whose bits are counted.
+        integer_bits: of ``fixed_point``, the sign included; as few as will do unless given.
+        fraction_bits: of ``fixed_point``; with ``integer_bits``, ``bits`` may be left out.
+        threshold: of ``ttq``: Δ over the layer's largest magnitude.
+        float_ends: of ``ttq``: the first and the last layer of the network stay as they are.
+        scale_lr: of ``ttq``: the learning rate of W_p and W_n over that of the weights.
+        per_channel: each row (output channel) of a tensor by itself, with levels of its own.
+        codebook_dtype: round shared values to ``float16`` or ``bfloat16``, so that each takes 16 bits.
+        update_labels: at the start of each later epoch of training, weights go to their nearest centroid.
+        re_quantize: at the start of each later epoch of training, quantize anew.
     """
 
     method: str = "kmeans"
@@ -28,9 +61,148 @@ class Quantize:
     init: str = "linear"
     fix_zeros: bool = True
     seed: int = 0
+    weights: str | None = None
+    lagrangian: float | None = None
+    rate: str = "context"
+    integer_bits: int | None = None
+    fraction_bits: int | None = None
+    threshold: float = 0.05
+    float_ends: bool = True
+    scale_lr: float = 1.0
+    per_channel: bool = False
+    codebook_dtype: str | None = None
+    update_labels: bool = False
+    re_quantize: bool = False
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, QUANTIZERS)
+        one_of("method", self.method, tuple(METHODS))
         one_of("init", self.init, tuple(INITIALIZATIONS))
-        if not 1 <= self.bits <= 8:
-            raise RecipeError(f"bits must be between 1 and 8, got {self.bits}")
+        one_of("rate", self.rate, RATES)
+        if self.weights is not None:
+            one_of("weights", self.weights, WEIGHTS)
+        if self.codebook_dtype is not None:
+            one_of("codebook_dtype", self.codebook_dtype, CODEBOOK_DTYPES)
+        self._check_options()
+        if self.method == "fixed_point":
+            self._settle_fixed_point()
+        if self.method == "ttq":
+            self._settle_ternary()
+        low, high = METHODS[self.method].bits
+        if not low <= self.bits <= high:
+            raise RecipeError(f"bits must be between {low} and {high}, got {self.bits}")
+        if self.method == "ecsq" and (self.lagrangian is None or not self.lagrangian >= 0):
+            raise RecipeError(f"ecsq needs a lagrangian of at least 0, got {self.lagrangian}")
+        if self.update_labels and self.re_quantize:
+            raise RecipeError("give either update_labels or re_quantize: the latter updates labels, too")
+        if self.per_channel and self.weights is not None:
+            raise RecipeError("give either weights or per_channel: rows of their own are not weighed")
+        if self.method in ("ecsq", "fixed_point", "ttq") and not self.fix_zeros:
+            raise RecipeError(f"zero is a value of {self.method}: fix_zeros cannot be false")
+
+    def _check_options(self) -> None:
+        """Refuse an option that the method does not have."""
+        for field in fields(self):
+            if field.name in _OF_ALL or getattr(self, field.name) == field.default:
+                continue
+            if field.name not in METHODS[self.method].options:
+                having = [name for name, method in METHODS.items() if field.name in method.options]
+                raise RecipeError(
+                    f"{field.name} is an option of {' and '.join(having)}, not of {self.method}"
+                )
+
+    def _settle_fixed_point(self) -> None:
+        i, f = self.integer_bits, self.fraction_bits
+        if i is not None and f is not None:
+            if self.bits not in (i + f, Quantize.bits):
+                raise RecipeError(f"bits must be integer_bits + fraction_bits = {i + f}, got {self.bits}")
+            object.__setattr__(self, "bits", i + f)
+        elif f is not None:
+            object.__setattr__(self, "integer_bits", self.bits - f)
+
+    def _settle_ternary(self) -> None:
+        if self.bits not in (2, Quantize.bits):
+            raise RecipeError(f"ttq has three values, 2 bits, got {self.bits} bits")
+        object.__setattr__(self, "bits", 2)
+        if not 0 <= self.threshold < 1:
+            raise RecipeError(f"threshold is a fraction from 0 to below 1, got {self.threshold}")
+        if not self.scale_lr > 0:
+            raise RecipeError(f"scale_lr must be above 0, got {self.scale_lr}")
+
+    def leaves_float(self, name: str, ends: set[str]) -> bool:
+        """Whether a tensor stays as it is, where ``ends`` are the network's first and last layer."""
+        return self.method == "ttq" and self.float_ends and name in ends
+
+    def apply(
+        self, weights: NDArray[Any], importance: NDArray[Any] | None = None, power: float | None = None
+    ) -> QuantizedTensor:
+        """Quantize one tensor by this rule's method, before any rounding of its codebook.
+
+        Args:
+            weights: float16, float32 or float64, any shape.
+            importance: of single weights, in their shape.
+            power: mean of importance · weight² over all tensors that are weighed against each other.
+
+        Raises:
+            TensorError: where weights are not finite.
+        """
+        return METHODS[self.method].apply(weights, self, importance, power)
+
+
+#: ``(weights, rule, importance of each, power) -> quantized``.
+_Apply: TypeAlias = "Callable[[NDArray[Any], Quantize, NDArray[Any] | None, float | None], QuantizedTensor]"
+
+#: Options that make sense for every method.
+_OF_ALL = {"method", "bits", "fix_zeros", "codebook_dtype"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method by the name that a recipe uses.
+
+    Attributes:
+        apply: quantizes one tensor.
+        options: fields of :class:`Quantize` that it has beside those of all methods.
+        bits: fewest and most.
+    """
+
+    apply: _Apply
+    options: frozenset[str]
+    bits: tuple[int, int] = (1, 8)
+
+
+_TRAINED = {"update_labels", "re_quantize"}
+
+METHODS: dict[str, Method] = {
+    "kmeans": Method(
+        lambda w, q, h, _: quantize_kmeans(w, q.bits, q.init, q.fix_zeros, q.seed, h),
+        frozenset({"init", "seed", "weights", "per_channel", *_TRAINED}),
+    ),
+    "optimal": Method(
+        lambda w, q, h, _: quantize_optimal(w, q.bits, q.fix_zeros, h),
+        frozenset({"weights", "per_channel", *_TRAINED}),
+    ),
+    "ecsq": Method(
+        lambda w, q, h, power: quantize_ecsq(
+            w, q.bits, q.lagrangian or 0.0, h, q.init, q.seed, q.rate, power
+        ),
+        frozenset({"init", "seed", "weights", "lagrangian", "rate", *_TRAINED}),
+    ),
+    "uniform": Method(
+        lambda w, q, _h, _p: quantize_uniform(w, q.bits, q.fix_zeros),
+        frozenset({"per_channel", *_TRAINED}),
+        bits=(1, 16),
+    ),
+    "fixed_point": Method(
+        lambda w, q, _h, _p: quantize_fixed_point(w, q.bits, q.integer_bits),
+        frozenset({"integer_bits", "fraction_bits"}),
+        bits=(2, 16),
+    ),
+    "ttq": Method(
+        lambda w, q, _h, _p: quantize_ternary(w, q.threshold),
+        frozenset({"threshold", "float_ends", "scale_lr"}),
+        bits=(2, 2),
+    ),
+}
+
+#: Methods by the name that a recipe uses.
+QUANTIZERS = tuple(METHODS)

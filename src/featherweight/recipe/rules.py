@@ -11,6 +11,8 @@ from featherweight.recipe.patterns import TYPE, check_pattern, pattern_matches
 from featherweight.recipe.prune import Prune  # noqa: TC001  (`strict.build` reads the annotations)
 from featherweight.recipe.quantize import Quantize  # noqa: TC001
 from featherweight.recipe.rule_file import is_rule_file, read_rule_file
+from featherweight.recipe.rule_files_quantize import is_quantize_rule_file, read_quantize_rules
+from featherweight.recipe.store import Store  # noqa: TC001
 from featherweight.strict import build, one_of, plain, read_mapping, write_mapping
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ class Rule:
         prune: how to prune, or ``None``.
         quantize: how to quantize, or ``None``.
         code: how to code; the recipe's own ``code`` unless given.
+        store: how to round float tensors that are not quantized, or ``None`` to keep every bit.
     """
 
     match: str | tuple[str, ...]
     prune: Prune | None = None
     quantize: Quantize | None = None
     code: Code | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         if not self.patterns:
@@ -131,11 +135,13 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:
-        """Read a recipe from YAML, JSON or a rule file (:mod:`featherweight.recipe.rule_file`).
+        """Read a recipe from YAML, JSON or a rule file that prunes or quantizes.
 
         Raises:
             RecipeError: for anything that cannot be meant as written, naming the file and the key or line.
         """
+        if is_quantize_rule_file(path):
+            return cls(tuple(Rule(name, quantize=how) for name, how in read_quantize_rules(path)))
         if is_rule_file(path):
             return cls(tuple(Rule(name, prune) for name, prune in read_rule_file(path)))
         return cls.from_dict(read_mapping(path), str(path))

@@ -20,6 +20,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 
+from featherweight.compression import round_as_stored
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher
@@ -196,6 +197,8 @@ def train_phase(
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
     _layout(network.cpu(), torch.contiguous_format)
+    if name == "share":
+        round_as_stored(network, spec.recipe)
 
 
 def make_optimizer(spec: RunSpec, phase: Phase, network: torch.nn.Module) -> torch.optim.Optimizer:

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file as load_safetensors
 
 from featherweight.analysis.sizes import measure_file
+from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import arrange, check_recipe_units, encode_state, rules_to_prune
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
-from featherweight.files import load_file, load_model, save_file
+from featherweight.files import load_file, load_model, load_state, save_file
 from featherweight.interop.safetensors import write_safetensors
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import check_phases, seed_all, train_phase
@@ -41,7 +42,7 @@ class Result:
         error_dense_percent: top-1 error of the network after ``fit``.
         error_percent: top-1 error of the network in the file.
         bytes: size of the file.
-        dense_bytes: size of the network's tensors, each at its own dtype.
+        dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
         ratio: dense_bytes / bytes.
         ratio_h: Han's accounting: weight codes, position codes and codebooks.
         ratio_n: weights over nonzero weights.
@@ -71,7 +72,8 @@ class Run:
     """A run and the directory that holds all of it.
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
-    ``share.safetensors`` (the weights after each phase), ``checkpoints/`` (of the phase at work),
+    ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
     ``state.json``, the compressed file ``NAME.fwt`` and ``result.json``.
 
     Args:
@@ -140,7 +142,8 @@ class Run:
         rules_to_prune(network, self.spec.recipe)
         check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
-        _check_shapes(network, images)
+        check_shapes(network, images)
+        check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._begin()
         for name in self.spec.phases():
             self._phase(name, network, images, console)
@@ -176,6 +179,8 @@ class Run:
 
     def _phase(self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None) -> None:
         done = self.directory / f"{name}.safetensors"
+        if name == "prune":
+            self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
@@ -193,8 +198,19 @@ class Run:
         if distill is None:
             return None
         teacher = self._network()
-        teacher.load_state_dict(load_safetensors(self.directory / f"{distill.teacher}.safetensors"))
+        weights = self.directory / f"{distill.teacher}.safetensors"
+        load_state(teacher, load_safetensors(weights), str(weights))
         return teacher
+
+    def _remove_channels(self, network: torch.nn.Module, images: ImageData) -> None:
+        """Remove channels before the phase trains on, once: a run that is resumed finds what is left."""
+        if not any(map(removes_channels, self.spec.recipe.rules)):
+            return
+        done = self.directory / "channels.safetensors"
+        if not done.exists():
+            prune_channels_by(network, self.spec.recipe, images.train_batches(), seed=self.spec.seed)
+            write_safetensors(network.state_dict(), done)
+        load_state(network, load_safetensors(done), str(done))
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
@@ -218,6 +234,9 @@ class Run:
         batches = images.test_batches()
         with FileReader(self.file) as reader:
             sizes = measure_file(reader)
+        # Channels that have gone count as what they were.
+        dense_bytes = sum(tensor.nbytes for tensor in _distinct(dense))
+        gone = dense_bytes / sizes.dense_bytes
         return Result(
             name=self.spec.name,
             model=type(compressed).__name__,
@@ -225,10 +244,10 @@ class Run:
             error_dense_percent=evaluate(dense, batches).error_percent,
             error_percent=evaluate(compressed, batches).error_percent,
             bytes=sizes.file_bytes,
-            dense_bytes=sizes.dense_bytes,
-            ratio=sizes.ratio,
-            ratio_h=sizes.ratio_h,
-            ratio_n=sizes.ratio_n,
+            dense_bytes=dense_bytes,
+            ratio=sizes.ratio * gone,
+            ratio_h=sizes.ratio_h * gone,
+            ratio_n=sizes.ratio_n * gone,
             seconds=sum(self._seconds().values()),
             seed=self.spec.seed,
             command=f"featherweight run {shlex.quote(f'recipes/{self.spec.name}.yaml')}",
@@ -254,9 +273,18 @@ def _taken(directory: Path) -> str:
     return f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
 
 
+def _distinct(network: torch.nn.Module) -> list[torch.Tensor]:
+    """A network's tensors, tied ones once."""
+    return list({tensor.data_ptr(): tensor for tensor in network.state_dict().values()}.values())
+
+
 @torch.no_grad()
-def _check_shapes(network: torch.nn.Module, images: ImageData) -> None:
-    """Make sure that the network takes the data set's images and tells its classes apart."""
+def check_shapes(network: torch.nn.Module, images: ImageData) -> None:
+    """Make sure that the network takes the data set's images and tells its classes apart.
+
+    Raises:
+        RecipeError: saying what it takes or gives.
+    """
     inputs, _ = next(iter(images.train_batches()))
     training = network.training
     try:

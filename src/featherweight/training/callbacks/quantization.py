@@ -6,10 +6,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from featherweight.coding import paper_sizes
-from featherweight.compression import quantize
 from featherweight.constraints import Sharing
 from featherweight.errors import RecipeError
+from featherweight.quantization import INITIALIZATIONS
 from featherweight.recipe import Quantize
+from featherweight.sharing import quantize
 from featherweight.training.callbacks.constrained import ConstrainedCallback, select_parameters
 from featherweight.training.module import plain_model
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FUNCTIONS = ("linear", "density", "forgy")
+FUNCTIONS = tuple(INITIALIZATIONS)
 
 
 class Quantization(ConstrainedCallback):
@@ -26,14 +27,14 @@ class Quantization(ConstrainedCallback):
 
     Args:
         epoch: the epoch at whose start weights are clustered, counted from 0.
-        quantization_fn: where k-means starts: ``linear``, ``density`` or ``forgy``; also as
-            ``linear_quantization`` and so on.
+        quantization_fn: where k-means starts: ``linear``, ``density``, ``forgy``, ``k-means++`` or
+            ``optimal``; also as ``linear_quantization`` and so on.
         parameter_names: parameters to quantize within a layer; ``["weight"]`` unless given.
         filter_layers: class names of the layers to quantize, such as ``["Linear", "Conv2d"]``.
         bits: a codebook holds 2^bits values, 1 to 8, one of them the zero of pruned weights.
         huffman_encode: also count the bits that Huffman codes take.
         verbose: 1 logs the overall compression rate after clustering, 2 that of each parameter too.
-        seed: for ``forgy``.
+        seed: for ``forgy`` and ``k-means++``.
 
     Logs ``compression_rate`` and ``bits/NAME`` (bits a weight, positions and codebook included, and with
     ``huffman_encode`` ``compression_rate_huffman``) to the trainer's loggers at every epoch from then on.

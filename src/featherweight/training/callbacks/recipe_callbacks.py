@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch  # noqa: TC002  (Lightning's command line reads the annotations at run time)
 from torch.nn.functional import cross_entropy
 
-from featherweight.compression import rules_to_prune, share_by
-from featherweight.constraints import Mask, Sharing
+from featherweight.compression import rules_for, rules_to_prune, share_by
+from featherweight.constraints import Latent, Mask, Sharing
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
 from featherweight.selection import prune_rules, remove_dead_units, targets_of
+from featherweight.sharing import RuleWeights, relabel_rules
 from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.constrained import ConstrainedCallback
 from featherweight.training.module import plain_model
 from featherweight.training.progress import LoggedProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import lightning
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from featherweight.recipe import Prune, Rule
 
 logger = logging.getLogger(__name__)
+
+#: Training samples whose gradients tell the importance of weights, where a rule asks for ``weights: fisher``.
+FISHER_SAMPLES = 1024
 
 
 class PruneByRecipe(ConstrainedCallback):
@@ -37,8 +41,8 @@ class PruneByRecipe(ConstrainedCallback):
     loader gives at the start of the epoch, or of a ``DataLoader`` a sample drawn by ``seed``.
 
     Args:
-        recipe: a ``Recipe``, its path, or the mapping that YAML gives for it; rules without ``prune`` are
-            passed over.
+        recipe: a recipe, its path, or what YAML gives for it; rules without ``prune`` are passed over,
+            and those that remove channels: they are gone by now.
         loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
         progress: told how far the scores are; a line in the log now and then unless given.
         seed: of the calibration batches.
@@ -155,21 +159,55 @@ class ShareByRecipe(ConstrainedCallback):
             prune stay pruned, others are left alone.
     """
 
-    kind = (Mask, Sharing)
+    kind = (Mask, Sharing, Latent)
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
         self.recipe = read_recipe(recipe)
+        self._rules: list[RuleWeights] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Cluster, unless a checkpoint held the clusters."""
         resumed = self._restored is not None
         super().on_train_start(trainer, pl_module)
+        model = plain_model(pl_module)
+        self._rules = list(rules_for(model, self.recipe))
         if resumed:
             return
-        model = plain_model(pl_module)
-        share_by(self.recipe, model, self.constraints)
+        data = self._some_batches(trainer, pl_module) if self._needs_data() else None
+        share_by(
+            self.recipe,
+            model,
+            self.constraints,
+            optimizer=trainer.optimizers[0] if trainer.optimizers else None,
+            data=data,
+            loss=cross_entropy if data is not None else None,
+        )
         for rule, weights in rules_to_prune(model, self.recipe):
             if rule.quantize is None:
                 for name, weight in weights.items():
                     self.constraints.set_mask(name, weight.detach() != 0)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Give weights their clusters anew where a rule says so; the first epoch has just done so."""
+        if trainer.current_epoch > 0:
+            relabel_rules(self._rules, self.constraints)
+
+    def _needs_data(self) -> bool:
+        return any(r.quantize is not None and r.quantize.weights == "fisher" for r in self.recipe.rules)
+
+    @staticmethod
+    def _some_batches(
+        trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Training batches of as many samples as the Fisher diagonal takes."""
+        samples = 0
+        for inputs, targets in _as_batches(trainer.train_dataloader):
+            yield inputs.to(pl_module.device), targets.to(pl_module.device)
+            samples += len(targets)
+            if samples >= FISHER_SAMPLES:
+                return
+
+
+def _as_batches(loader: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    yield from loader

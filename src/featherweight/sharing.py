@@ -1,0 +1,255 @@
+"""What a rule's ``quantize`` and ``store`` do to the tensors of a model, at once or in training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+from featherweight.constraints import FixedPoint, Relabelled, Ternary
+from featherweight.errors import RecipeError, TensorError
+from featherweight.quantization import quantize_per_channel, round_codebook, round_to
+from featherweight.quantization.fixed_point import choose_integer_bits
+from featherweight.quantization.kmeans import few_distinct
+from featherweight.quantization.weighted import adam_second_moments, fisher_diagonal, with_floor
+from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch.optim import Optimizer
+
+    from featherweight.constraints import Constraints
+    from featherweight.lazy import TensorSpec
+    from featherweight.recipe import Quantize, Rule
+
+logger = logging.getLogger(__name__)
+
+#: Batches of ``(inputs, targets)``, and ``loss(outputs, targets)``.
+Batches: TypeAlias = Iterable[tuple[torch.Tensor, torch.Tensor]]
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+#: A rule and the parameters that it is for, by name.
+RuleWeights: TypeAlias = "tuple[Rule, Mapping[str, torch.nn.Parameter]]"
+
+
+def quantize(
+    name: str,
+    tensor: torch.Tensor,
+    spec: Quantize,
+    importance: torch.Tensor | None = None,
+    power: float | None = None,
+) -> QuantizedTensor:
+    """Quantize one tensor as a rule says.
+
+    A tensor that has no more distinct values than the codebook may hold keeps them, as after :func:`share`.
+
+    Args:
+        name: for errors.
+        tensor: float16, bfloat16, float32 or float64.
+        spec: the rule's.
+        importance: of single weights, in the tensor's shape, where the rule asks for ``weights``.
+        power: mean of importance · weight² over all tensors that are weighed against each other.
+
+    Raises:
+        TensorError: where weights are not finite, naming the tensor.
+        RecipeError: where the rule asks for importance and there is none.
+    """
+    wide = tensor.detach().cpu()
+    narrow = wide.dtype == torch.bfloat16  # NumPy has no bfloat16
+    array = (wide.float() if narrow else wide).numpy()
+    given = None if importance is None else importance.detach().cpu().double().numpy()
+    if spec.weights is not None and given is None and not few_distinct(array, 2**spec.bits):
+        raise RecipeError(
+            f"{name}: weights: {spec.weights} needs training data or an optimizer; use share, with data and "
+            f"loss or with the optimizer, or leave weights out"
+        )
+    try:
+        shared = _apply(array, spec, given, power)
+        if spec.codebook_dtype is not None:
+            shared = round_codebook(shared, spec.codebook_dtype)
+    except TensorError as error:
+        raise TensorError(f"{name}: {error}") from None
+    if not narrow:
+        return shared
+    rounded = torch.from_numpy(shared.codebook).bfloat16().float().numpy()
+    if spec.method == "fixed_point" and not np.array_equal(rounded, shared.codebook):
+        raise TensorError(
+            f"{name}: bfloat16 cannot hold all {spec.bits}-bit fixed-point numbers; take fewer bits"
+        )
+    return QuantizedTensor(shared.indices, rounded, dtype="bfloat16")
+
+
+def _apply(
+    array: NDArray[Any], spec: Quantize, importance: NDArray[Any] | None, power: float | None
+) -> QuantizedTensor:
+    if not spec.per_channel:
+        return spec.apply(array, importance, power)
+    return quantize_per_channel(array, lambda row, h: spec.apply(row, h, power), importance)
+
+
+def round_stored(name: str, tensor: torch.Tensor, rule: Rule) -> torch.Tensor:
+    """A float tensor that a rule leaves raw, rounded as its ``store`` says.
+
+    Raises:
+        TensorError: where a value is not finite or beyond the format's range, naming the tensor.
+    """
+    if rule.store is None or str(tensor.dtype).removeprefix("torch.") not in FLOAT_DTYPES:
+        return tensor
+    try:
+        return round_to(tensor, rule.store.format)
+    except TensorError as error:
+        raise TensorError(f"{name}: {error}") from None
+
+
+def ends(specs: Mapping[str, TensorSpec]) -> set[str]:
+    """The first and the last float tensor of two dimensions or more: the network's first and last layer."""
+    layers = [name for name, spec in specs.items() if spec.dtype in FLOAT_DTYPES and len(spec.shape) > 1]
+    return {layers[0], layers[-1]} if layers else set()
+
+
+def say_left_raw(rule: Rule, names: Sequence[str], specs: Mapping[str, TensorSpec]) -> None:
+    """Warn, once a rule, of tensors that it matches but that are no floating-point numbers."""
+    left = [f"{name} ({specs[name].dtype})" for name in names if specs[name].dtype not in FLOAT_DTYPES]
+    if left and (rule.prune is not None or rule.quantize is not None):
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        logger.warning(
+            "the rule for %r leaves %s%s raw: only floats of 16 bits or more are pruned or quantized",
+            rule.label,
+            ", ".join(left[:3]),
+            more,
+        )
+
+
+def share_rules(
+    rules: Sequence[RuleWeights],
+    constraints: Constraints,
+    model: torch.nn.Module,
+    left_float: set[str],
+    *,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    loss: Loss | None = None,
+) -> None:
+    """Quantize the weights of a model as rules say, and constrain them to stay so.
+
+    Args:
+        rules: those without ``quantize`` are passed over.
+        constraints: of the model.
+        model: for gradients.
+        left_float: the names of the network's first and last layer.
+        optimizer: for ``weights: adam``.
+        data: batches, for ``weights: fisher``.
+        loss: with ``data``.
+
+    Raises:
+        RecipeError: where a rule needs data or an optimizer that are not there.
+        TensorError: where weights are not finite, naming the tensor.
+    """
+    chosen = []
+    for rule, weights in rules:
+        if rule.quantize is not None:
+            spec = rule.quantize
+            chosen.append((spec, {n: w for n, w in weights.items() if not spec.leaves_float(n, left_float)}))
+    fisher = [n for spec, weights in chosen if spec.weights == "fisher" for n in weights]
+    diagonal: dict[str, torch.Tensor] = {}
+    if fisher:
+        if data is None or loss is None:
+            raise RecipeError("weights: fisher needs training data; give share data and loss")
+        diagonal = fisher_diagonal(model, data, loss, fisher)
+    pruned = {
+        name
+        for rule, weights in rules
+        for name in rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
+    }
+    for spec, weights in chosen:
+        importance = _importance(spec, weights, diagonal, optimizer)
+        power = _power(weights, importance) if importance else None
+        for name, weight in weights.items():
+            shared = quantize(name, weight, spec, importance.get(name), power)
+            _constrain(name, weight, spec, shared, constraints, pruned=name in pruned)
+
+
+def _importance(
+    spec: Quantize,
+    weights: Mapping[str, torch.nn.Parameter],
+    diagonal: Mapping[str, torch.Tensor],
+    optimizer: Optimizer | None,
+) -> dict[str, torch.Tensor]:
+    if spec.weights is None:
+        return {}
+    if spec.weights == "fisher":
+        raw: Mapping[str, torch.Tensor] = diagonal
+    elif optimizer is None:
+        raise RecipeError("weights: adam needs an optimizer that has taken steps; give share the optimizer")
+    else:
+        raw = adam_second_moments(optimizer, weights)
+    return {name: with_floor(raw[name], weight) for name, weight in weights.items()}
+
+
+def _power(weights: Mapping[str, torch.nn.Parameter], importance: Mapping[str, torch.Tensor]) -> float:
+    """Mean of importance · weight² over the nonzero weights of all tensors."""
+    total = sum(float((importance[n] * w.detach().double().square().cpu()).sum()) for n, w in weights.items())
+    return total / max(1, sum(int(w.count_nonzero()) for w in weights.values()))
+
+
+def _constrain(
+    name: str,
+    weight: torch.nn.Parameter,
+    spec: Quantize,
+    shared: QuantizedTensor,
+    constraints: Constraints,
+    *,
+    pruned: bool,
+) -> None:
+    shadow = weight.detach().clone()
+    # Ternary and fixed-point weights come to zero and leave it; only pruned ones stay there.
+    keep = constraints.mask(name)
+    if keep is None and pruned:
+        keep = shadow != 0
+    if spec.method == "ttq":
+        scales = torch.zeros(2, dtype=torch.float32)
+        for value in map(float, shared.codebook):
+            if value:
+                scales[0 if value > 0 else 1] = abs(value)
+        constraints.set_latent(
+            name, Ternary(shadow, keep, scales=scales, threshold=spec.threshold, scale_lr=spec.scale_lr)
+        )
+    elif spec.method == "fixed_point":
+        i = spec.integer_bits
+        if i is None:
+            i = choose_integer_bits(shadow.cpu().double().numpy())
+        constraints.set_latent(name, FixedPoint(shadow, keep, bits=spec.bits, integer_bits=i))
+    elif spec.update_labels or spec.re_quantize:
+        fixed = spec.fix_zeros
+        latent = Relabelled(shadow, keep=(shadow != 0) if fixed else keep, fixed_zero=fixed)
+        latent.relabel(shared)
+        constraints.set_latent(name, latent)
+    else:
+        constraints.set_sharing(name, shared, fixed_zero=spec.fix_zeros)
+
+
+def relabel_rules(rules: Sequence[RuleWeights], constraints: Constraints) -> None:
+    """Give the weights of rules with ``update_labels`` or ``re_quantize`` their clusters anew."""
+    for rule, weights in rules:
+        spec = rule.quantize
+        for name in weights:
+            latent = constraints.latent(name)
+            if spec is None or not isinstance(latent, Relabelled):
+                continue
+            latent.relabel(_again(name, latent, spec))
+            constraints.constrain_weight(name)
+
+
+def _again(name: str, latent: Relabelled, spec: Quantize) -> QuantizedTensor:
+    if spec.re_quantize:
+        return quantize(name, latent.shadow, spec)
+    from featherweight.quantization.kmeans import share as to_nearest
+
+    shadow = latent.shadow.cpu()
+    array = (shadow.float() if shadow.dtype == torch.bfloat16 else shadow).numpy()
+    start = 1 if latent.fixed_zero else 0
+    values = np.unique(latent.codebook[start:].cpu().to(torch.float64).numpy()).astype(array.dtype)
+    return to_nearest(array, values, latent.fixed_zero)

@@ -1,0 +1,96 @@
+"""Whole runs whose weights are quantized in other ways than by k-means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file as load_safetensors
+from training_helpers import same_bits
+
+from featherweight import load_file
+from featherweight.strict import build
+from featherweight.training.phases import EpochCheckpoint
+from featherweight.training.run import Run
+from featherweight.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUANTIZERS: dict[str, dict[str, Any]] = {
+    "ecsq": {"method": "ecsq", "bits": 3, "lagrangian": 0.01, "weights": "fisher", "init": "optimal"},
+    "16 bits": {"method": "kmeans", "bits": 3, "init": "density", "codebook_dtype": "float16"},
+    "again": {"method": "ecsq", "bits": 3, "lagrangian": 0.01, "re_quantize": True},
+    "labels": {"method": "optimal", "bits": 2, "update_labels": True},
+    "fixed": {"method": "fixed_point", "bits": 6},
+    "ttq": {"method": "ttq", "float_ends": False, "scale_lr": 0.1},
+}
+
+
+def start(directory: Path, quantize: dict[str, Any]) -> Run:
+    rules = [
+        {
+            "match": "*.weight",
+            "prune": {"sparsity": 0.7, "schedule": {"kind": "one_shot"}},
+            "quantize": quantize,
+        },
+        {"match": "*.bias", "store": {"bits": 16}},
+    ]
+    description = {
+        "name": "small",
+        "model": {"class_path": "training_helpers.Small"},
+        "data": {"class_path": "featherweight.data.Digits", "init_args": {"batch_size": 128}},
+        "optimizer": {"class_path": "torch.optim.Adam"},
+        "fit": {"epochs": 4, "lr": 0.01},
+        "prune": {"epochs": 1, "lr": 0.002},
+        "share": {"epochs": 3, "lr": 0.001},
+        "recipe": {"rules": rules, "code": {"coder": "context"}},
+        "threads": 1,
+    }
+    return Run.create(build(RunSpec, description, "run"), directory)
+
+
+@pytest.mark.parametrize("kind", QUANTIZERS)
+def test_the_file_is_the_network_that_was_trained(tmp_path: Path, kind: str) -> None:
+    run = start(tmp_path / "run", QUANTIZERS[kind])
+    result = run.execute()  # which compares the file with the network bit for bit
+    loaded = load_file(run.file)
+    trained = load_safetensors(run.directory / "share.safetensors")
+    assert same_bits(loaded, trained)
+    values = loaded["fc1.weight"].unique()
+    assert len(values) <= {"labels": 4, "fixed": 64, "ttq": 3}.get(kind, 8)
+    pruned = load_safetensors(run.directory / "prune.safetensors")["fc1.weight"] == 0
+    assert not loaded["fc1.weight"][pruned].any()
+    for bias in (loaded["fc1.bias"], loaded["fc2.bias"]):
+        assert torch.equal(bias.half().float(), bias)
+    if kind == "16 bits":
+        assert torch.equal(values.half().float(), values)
+    if kind == "fixed":
+        unit = float(values.diff().min())
+        assert torch.equal(values / unit, (values / unit).round())
+    assert result.error_percent < 60  # 90 by chance
+
+
+@pytest.mark.parametrize("kind", ["ecsq", "ttq", "again"])
+def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    whole = start(tmp_path / "whole", QUANTIZERS[kind])
+    whole.execute()
+    stopped = start(tmp_path / "stopped", QUANTIZERS[kind])
+    save = EpochCheckpoint.on_train_epoch_end
+
+    def stop(self: EpochCheckpoint, trainer: Any, module: Any) -> None:
+        save(self, trainer, module)
+        if "share" in str(self.path):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochCheckpoint, "on_train_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.execute()
+    assert not stopped.file.exists()
+    resumed = Run.resume(stopped.directory)
+    resumed.execute()
+    assert resumed.file.read_bytes() == whole.file.read_bytes()
