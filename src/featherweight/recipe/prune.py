@@ -194,10 +194,14 @@ class Prune:
     def _check_removal(self) -> None:
         """Channels go at once, a fraction of each layer's."""
         fraction = isinstance(self.sparsity, float | int) and 0 <= self.sparsity < 1
-        if not fraction or self.std is not None:
+        others = [name for name in AMOUNTS if name != "sparsity" and getattr(self, name) is not None]
+        if not fraction or others:
             raise RecipeError(
-                f"channels are removed by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+                f"channels are removed by sparsity, a fraction below 1 of each layer's; "
+                f"got {' and '.join(others) or self.sparsity}"
             )
+        if self.options:
+            raise RecipeError(f"{self.importance} has no options where it removes channels")
         if self.schedule.kind != "one_shot" or self.scope != "layer":
             raise RecipeError("channels are removed at once, layer by layer: leave out schedule and scope")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from featherweight.coding import CODER_CHOICES
+from featherweight.coding import CODER_CHOICES, DEFAULT_CODER
 from featherweight.errors import RecipeError
 from featherweight.recipe.patterns import TYPE, check_pattern, pattern_matches
 from featherweight.recipe.prune import Prune  # noqa: TC001  (`strict.build` reads the annotations)
@@ -29,7 +29,7 @@ class Code:
         coder: a name in :data:`featherweight.coding.CODER_CHOICES`.
     """
 
-    coder: str = "huffman"
+    coder: str = DEFAULT_CODER
 
     def __post_init__(self) -> None:
         one_of("coder", self.coder, CODER_CHOICES)

@@ -235,7 +235,7 @@ class Run:
         with FileReader(self.file) as reader:
             sizes = measure_file(reader)
         # Channels that have gone count as what they were.
-        dense_bytes = sum(tensor.nbytes for tensor in _distinct(dense))
+        dense_bytes = dense_size(dense)
         gone = dense_bytes / sizes.dense_bytes
         return Result(
             name=self.spec.name,
@@ -273,9 +273,10 @@ def _taken(directory: Path) -> str:
     return f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
 
 
-def _distinct(network: torch.nn.Module) -> list[torch.Tensor]:
-    """A network's tensors, tied ones once."""
-    return list({tensor.data_ptr(): tensor for tensor in network.state_dict().values()}.values())
+def dense_size(network: torch.nn.Module) -> int:
+    """Bytes of a network's tensors, each at its own dtype, tied ones once."""
+    distinct = {tensor.data_ptr(): tensor for tensor in network.state_dict().values()}
+    return sum(tensor.nbytes for tensor in distinct.values())
 
 
 @torch.no_grad()
