@@ -16,7 +16,13 @@ from torch.nn.functional import cross_entropy
 
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
-from featherweight.compression import encode_state, rules_to_prune, settled_for_training
+from featherweight.compression import (
+    arrange,
+    check_recipe_units,
+    encode_state,
+    rules_to_prune,
+    settled_for_training,
+)
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
@@ -149,6 +155,7 @@ class Run:
         self._start_from_weights(network)
         # What does not fit must not be found out after hours of training.
         rules_to_prune(network, self.spec.recipe)
+        check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
         check_shapes(network, images)
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
@@ -202,7 +209,7 @@ class Run:
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console)
+                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
@@ -231,6 +238,16 @@ class Run:
         bits = read_mapping(done)
         self.spec = replace(self.spec, recipe=replace(self.spec.recipe, bits=bits))
 
+    def _teacher(self, phase: str) -> torch.nn.Module | None:
+        """The network that a phase learns from, as an earlier phase left it."""
+        distill = self.spec.phases()[phase].distill
+        if distill is None:
+            return None
+        teacher = self._network()
+        weights = self.directory / f"{distill.teacher}.safetensors"
+        load_state(teacher, load_safetensors(weights), str(weights))
+        return teacher
+
     def _remove_channels(self, network: torch.nn.Module, images: ImageData) -> None:
         """Remove channels before the phase trains on, once: a run that is resumed finds what is left."""
         if not any(map(removes_channels, self.spec.recipe.rules)):
@@ -243,6 +260,7 @@ class Run:
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
+        arrange(network, self.spec.recipe)
         tensors = encode_state(network, self.spec.recipe)
         size = save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
         budget = self.spec.recipe.budget

@@ -55,6 +55,30 @@ class ClassSpec:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """Learn from what an earlier phase's network says of each image, beside its label.
+
+    The loss is (1 − weight) · cross-entropy + weight · T² · KL(teacher ‖ student), both softened by the
+    temperature T (G. Hinton, O. Vinyals, J. Dean, 2015).
+
+    Attributes:
+        teacher: the phase whose weights teach, such as ``fit``, the dense network.
+        weight: of the teacher against the labels, 0 to 1.
+        temperature: by which logits are divided, above 0.
+    """
+
+    teacher: str = "fit"
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise RecipeError(f"weight is a fraction between 0 and 1, got {self.weight}")
+        if not self.temperature > 0:
+            raise RecipeError(f"temperature must be above 0, got {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase of training.
 
@@ -63,12 +87,14 @@ class Phase:
         lr: the learning rate at its start.
         lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
         optimizer: in place of the run's own.
+        distill: learn from the network that an earlier phase left.
     """
 
     epochs: int
     lr: float
     lr_schedule: str = "cosine"
     optimizer: ClassSpec | None = None
+    distill: Distill | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -120,6 +146,14 @@ class RunSpec:
             raise RecipeError(f"name must do as the name of a file, got {self.name!r}")
         if self.threads is not None and self.threads < 1:
             raise RecipeError(f"threads must be at least 1, got {self.threads}")
+        earlier: list[str] = []
+        for name, phase in self.phases().items():
+            if phase.distill is not None and phase.distill.teacher not in earlier:
+                known = ", ".join(earlier) or "there is none"
+                raise RecipeError(
+                    f"{name}.distill: no phase {phase.distill.teacher!r} comes before it; earlier: {known}"
+                )
+            earlier.append(name)
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:

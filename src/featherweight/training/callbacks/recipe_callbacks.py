@@ -14,7 +14,7 @@ from featherweight.compression import rules_for, rules_to_prune, settled_for_tra
 from featherweight.constraints import Latent, Mask, Sharing
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
-from featherweight.selection import prune_rules, targets_of
+from featherweight.selection import prune_rules, remove_dead_units, targets_of
 from featherweight.sharing import RuleWeights, relabel_rules
 from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.constrained import ConstrainedCallback
@@ -104,6 +104,7 @@ class PruneByRecipe(ConstrainedCallback):
                 mask = trainer.strategy.broadcast(self.constraints.mask(name))
                 if mask is not None:
                     self.constraints.set_mask(name, mask)
+        remove_dead_units(self.recipe, self.constraints)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say so where training ended before a schedule did."""
