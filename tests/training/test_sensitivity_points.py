@@ -245,6 +245,38 @@ def test_other_settings_do_not_mix_with_what_is_there(tmp_path, weights, change,
     SensitivityAnalysis(directory=tmp_path / "out", weights=weights, replace=True, **options)
 
 
+RULES = [
+    Prune(count=3),
+    Prune("taylor1", sparsity=0.5, options={"samples": 16}),
+    Prune("l1gate", threshold=0.0, granularity="filter"),
+]
+
+
+@pytest.mark.parametrize("prune", RULES)
+@pytest.mark.parametrize("importance", [None, "l1norm"])
+def test_a_sweep_takes_the_place_of_whatever_amount_a_recipe_has(weights, prune, importance):
+    spec = replace(SPEC, recipe=Recipe((Rule("fc1.weight", prune),)))
+    task = Task(spec, Sweep(limit_batches=1), weights.read_bytes())
+    (row,) = measure((task, Point("fc1.weight", 0, (0,), sparsity=1.0, importance=importance)))
+    assert (row.importance, row.granularity) == (importance or prune.importance, prune.granularity)
+    assert row.zeros == 1  # to nothing: a curve goes to its end
+
+
+@pytest.mark.parametrize("quantizer", ["kmeans:density", "uniform", "fixed_point"])
+def test_a_sweep_of_a_quantizer_leaves_options_of_another_behind(weights, quantizer):
+    rule = Rule("fc1.weight", quantize=Quantize("fixed_point", integer_bits=2, fraction_bits=6))
+    task = Task(replace(SPEC, recipe=Recipe((rule,))), Sweep(limit_batches=1), weights.read_bytes())
+    (row,) = measure((task, Point("fc1.weight", 0, (0,), bits=4, quantizer=quantizer)))
+    assert row.bits == 4
+
+
+def test_a_sweep_does_not_remove_channels(weights):
+    recipe = Recipe((Rule("fc1.weight", Prune("greedy", granularity="channel", sparsity=0.5)),))
+    task = Task(replace(SPEC, recipe=recipe), Sweep(limit_batches=1), weights.read_bytes())
+    with pytest.raises(RecipeError, match="removes channels, which a sweep does not"):
+        measure((task, Point("fc1.weight", 0, (0,), sparsity=0.5)))
+
+
 def test_other_weights_do_not_mix_with_what_is_there(tmp_path, weights):
     analysis(tmp_path / "out", weights, SWEEP)
     write_safetensors(network(Small, seed=5).state_dict(), weights)
