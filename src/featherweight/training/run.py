@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file as load_safetensors
 
+from featherweight.accuracy_bounded import is_bounded
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import encode_state, rules_to_prune
@@ -39,7 +40,8 @@ class Result:
         name: of the run.
         model: class of the network.
         dataset: name of the data set.
-        error_dense_percent: top-1 error of the network after ``fit``.
+        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and the
+            network was pruned from scratch.
         error_percent: top-1 error of the network in the file.
         bytes: size of the file.
         dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
@@ -55,7 +57,7 @@ class Result:
     name: str
     model: str
     dataset: str
-    error_dense_percent: float
+    error_dense_percent: float | None
     error_percent: float
     bytes: int
     dense_bytes: int
@@ -74,7 +76,7 @@ class Run:
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
     channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
-    ``state.json``, the compressed file ``NAME.fwt`` and ``result.json``.
+    ``state.json``, ``accuracy_bounded.json`` (the steps of such a schedule), the compressed file ``NAME.fwt`` and ``result.json``.
 
     Args:
         spec: what to do.
@@ -139,9 +141,13 @@ class Run:
         images = self._images()
         network = self._network()
         # What does not fit must not be found out after hours of training.
-        rules_to_prune(network, self.spec.recipe)
+        rules = rules_to_prune(network, self.spec.recipe)
         check_phases(self.spec, network)
         check_shapes(network, images)
+        if is_bounded([r for r, _ in rules]) and self.spec.prune and not len(images.validation_batches()):
+            raise RecipeError(
+                "an accuracy_bounded schedule needs validation images; give the data a validation_split"
+            )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._begin()
         for name in self.spec.phases():
@@ -229,7 +235,7 @@ class Run:
             name=self.spec.name,
             model=type(compressed).__name__,
             dataset=images.name,
-            error_dense_percent=evaluate(dense, batches).error_percent,
+            error_dense_percent=evaluate(dense, batches).error_percent if self.spec.fit.epochs else None,
             error_percent=evaluate(compressed, batches).error_percent,
             bytes=sizes.file_bytes,
             dense_bytes=dense_bytes,

@@ -62,12 +62,15 @@ class Phase:
         lr: the learning rate at its start.
         lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
         optimizer: in place of the run's own.
+        adjust_dropout: let dropout before pruned layers fall with their connections (Han et al. 2015), in
+            ``prune`` and ``share``; in place of ``true``, the layers that each dropout is before, by name.
     """
 
     epochs: int
     lr: float
     lr_schedule: str = "cosine"
     optimizer: ClassSpec | None = None
+    adjust_dropout: bool | dict[str, Any] = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -87,7 +90,7 @@ class RunSpec:
         model: any module that maps images to logits.
         data: an :class:`~featherweight.data.ImageData`.
         optimizer: of all phases that have none of their own; the phase gives ``lr``.
-        fit: dense training.
+        fit: dense training; without it, or with 0 epochs, the network is pruned from scratch.
         prune: training while the recipe prunes; without it, nothing is pruned.
         share: training of shared weights; without it, weights are quantized once at the end.
         recipe: what happens to which tensor.
@@ -101,7 +104,7 @@ class RunSpec:
     model: ClassSpec
     data: ClassSpec
     optimizer: ClassSpec
-    fit: Phase
+    fit: Phase = field(default_factory=lambda: Phase(0, 1.0))
     prune: Phase | None = None
     share: Phase | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -115,6 +118,10 @@ class RunSpec:
             raise RecipeError(f"name must do as the name of a file, got {self.name!r}")
         if self.threads is not None and self.threads < 1:
             raise RecipeError(f"threads must be at least 1, got {self.threads}")
+        if self.fit.adjust_dropout:
+            raise RecipeError("fit: adjust_dropout is for prune and share; nothing is pruned yet")
+        if not any(phase.epochs for phase in self.phases().values()):
+            raise RecipeError("no phase has epochs; give fit, or prune a network from scratch by prune")
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:
