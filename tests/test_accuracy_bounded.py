@@ -175,5 +175,7 @@ def test_what_is_missing_or_does_not_go_together():
         fw.Rule("small.weight", fw.Prune(sparsity=0.5)),
         fw.Rule("large.weight", fw.Prune(sparsity=0.5, schedule=schedule)),
     )
-    with pytest.raises(RecipeError, match="'large.weight' has an accuracy_bounded schedule and that for 'small"):
+    with pytest.raises(
+        RecipeError, match="'large.weight' has an accuracy_bounded schedule and that for 'small"
+    ):
         fw.prune(model, fw.Recipe(rules))

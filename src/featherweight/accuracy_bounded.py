@@ -280,7 +280,9 @@ class BoundedPruning:
         """
         layers = [Layer(**layer) for layer in state["layers"]]
         if [(a.name, a.groups) for a in layers] != [(b.name, b.groups) for b in self.layers]:
-            raise CheckpointError("the checkpoint's accuracy_bounded pruning is of other layers than the recipe's")
+            raise CheckpointError(
+                "the checkpoint's accuracy_bounded pruning is of other layers than the recipe's"
+            )
         self.layers = layers
         self.steps = [Step(**step) for step in state["steps"]]
         self.reference, self._next = state["reference"], state["next"]

@@ -122,7 +122,9 @@ def test_what_cannot_be_meant():
     with pytest.raises(RecipeError, match="only one"):
         fw.Prune(surgery=surgery, sparsity=0.5)
     typo = {"rules": [{"match": "*", "prune": {"surgery": {"c_rat": 4, "iter_stop": 9}}}]}
-    with pytest.raises(RecipeError, match=r"rules\[0\].prune.surgery: unknown key 'c_rat'; did you mean 'c_rate'"):
+    with pytest.raises(
+        RecipeError, match=r"rules\[0\].prune.surgery: unknown key 'c_rat'; did you mean 'c_rate'"
+    ):
         fw.Recipe.from_dict(typo)
     model, inputs, targets = problem()
     with pytest.raises(RecipeError, match="dynamic network surgery needs training"):

@@ -155,9 +155,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
     assert "costs too much" in told
 
 
-def test_too_few_epochs_leave_only_what_was_judged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_too_few_epochs_leave_only_what_was_judged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     schedule = {**BOUNDED, "retrain_epochs": 2}
     data = description({"sparsity": 0.99, "schedule": schedule}, fit={"epochs": 2, "lr": 0.05})
     data["prune"]["epochs"] = 3
@@ -269,4 +267,6 @@ def test_dropout_that_cannot_be_adjusted_is_told_before_training(tmp_path: Path)
     with pytest.raises(RecipeError, match="'drop' is no dropout of the model; it has: dropout"):
         start(tmp_path / "run", data).execute()
     with pytest.raises(RecipeError, match="fit: adjust_dropout is for prune and share"):
-        build(RunSpec, description({"sparsity": 0.5}, fit={"epochs": 1, "lr": 1, "adjust_dropout": True}), "run")
+        build(
+            RunSpec, description({"sparsity": 0.5}, fit={"epochs": 1, "lr": 1, "adjust_dropout": True}), "run"
+        )

@@ -66,21 +66,27 @@ def dropout_feeds(model: nn.Module, feeds: Feeds | None = None) -> dict[str, lis
     Raises:
         RecipeError: as for :func:`adjust_dropout`.
     """
-    found = _traced(model) if feeds is None else {name: _names(name, layers) for name, layers in feeds.items()}
+    found = (
+        _traced(model) if feeds is None else {name: _names(name, layers) for name, layers in feeds.items()}
+    )
     modules = dict(model.named_modules())
     for name, layers in found.items():
         if not isinstance(modules.get(name), _DROPOUT):
             raise RecipeError(f"adjust_dropout: {name!r} is no dropout of the model; {_there(modules)}")
         for layer in layers:
             if layer not in modules or not _is_layer(modules[layer]):
-                raise RecipeError(f"adjust_dropout: {name} is before {layer!r}, which is no layer with weights")
+                raise RecipeError(
+                    f"adjust_dropout: {name} is before {layer!r}, which is no layer with weights"
+                )
     return found
 
 
 def _names(name: str, layers: object) -> list[str]:
     named = [layers] if isinstance(layers, str) else layers
     if not isinstance(named, list | tuple) or not named or not all(isinstance(one, str) for one in named):
-        raise RecipeError(f"adjust_dropout[{name}]: expected a layer's name or a list of them, got {layers!r}")
+        raise RecipeError(
+            f"adjust_dropout[{name}]: expected a layer's name or a list of them, got {layers!r}"
+        )
     return list(named)
 
 

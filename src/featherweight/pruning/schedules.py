@@ -93,7 +93,9 @@ class Schedule:
         if self.kind != "accuracy_bounded":
             given = [name for name, default in _BOUNDED.items() if getattr(self, name) != default]
             if given:
-                raise RecipeError(f"{given[0]} belongs to a schedule of kind accuracy_bounded, not {self.kind}")
+                raise RecipeError(
+                    f"{given[0]} belongs to a schedule of kind accuracy_bounded, not {self.kind}"
+                )
             return
         if self.epochs is not None or self.start_epoch or self.target_sparsity is not None:
             raise RecipeError(

@@ -73,9 +73,7 @@ class BoundedEpochs:
         self._epochs_left = self._restored["epochs_left"]
         self._restored = None
 
-    def further(
-        self, trainer: lightning.Trainer, calibration: Calibration | None, *, at_start: bool
-    ) -> None:
+    def further(self, trainer: lightning.Trainer, calibration: Calibration | None, *, at_start: bool) -> None:
         """Begin the next step, unless one is being tried; end the training where there is none.
 
         Args:
