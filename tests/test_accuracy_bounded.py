@@ -176,6 +176,6 @@ def test_what_is_missing_or_does_not_go_together():
         fw.Rule("large.weight", fw.Prune(sparsity=0.5, schedule=schedule)),
     )
     with pytest.raises(
-        RecipeError, match="'large.weight' has an accuracy_bounded schedule and that for 'small"
+        RecipeError, match=r"'large.weight' has an accuracy_bounded schedule and that for 'small"
     ):
         fw.prune(model, fw.Recipe(rules))

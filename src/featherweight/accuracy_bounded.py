@@ -1,7 +1,7 @@
 """Pruning as far as the accuracy allows: a layer a little further, retrain, keep it or take it back.
 
-Source: the loss-bounded circular pruning of layers in turn, an iterative form of S. Han et al., "Learning both
-weights and connections for efficient neural networks" (2015).
+Source: circular pruning of layers in turn under a bound, an iterative form of S. Han et al., "Learning
+both weights and connections for efficient neural networks" (2015).
 """
 
 from __future__ import annotations

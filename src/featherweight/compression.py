@@ -261,7 +261,7 @@ def prune(
         The constraints, attached to ``optimizer`` if there is one (else call ``attach``).
 
     Raises:
-        RecipeError: where a rule matches no tensor, or what its importance or its schedule needs is not given.
+        RecipeError: where a rule matches no tensor, or what its importance or schedule needs is not given.
         TensorError: where weights are not finite or would all be pruned, naming the tensor.
     """
     if (data is None) != (loss is None):

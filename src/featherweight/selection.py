@@ -228,8 +228,8 @@ def refuse_at_once(label: str, spec: Prune) -> None:
     """
     if spec.needs_training:
         raise RecipeError(
-            f"the rule for {label!r}: {spec.needs_training} needs training: use featherweight run, the callback "
-            f"PruneByRecipe, or fw.prune in a training loop"
+            f"the rule for {label!r}: {spec.needs_training} needs training: use featherweight run, the "
+            f"callback PruneByRecipe, or fw.prune in a training loop"
         )
     if spec.needs_data:
         raise RecipeError(f"the rule for {label!r} cannot be followed without data: {needs_data(spec)}")

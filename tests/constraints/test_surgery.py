@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_masks_and_weights_are_those_of_the_papers_loop():
         np.testing.assert_allclose(model.weight.detach().numpy(), weight, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(constraints.mask("weight").numpy(), mask.astype(bool))
         masks.append(mask.astype(bool))
-    came_back = any((~a & b).any() for a, b in zip(masks, masks[1:], strict=False))
+    came_back = any((~a & b).any() for a, b in pairwise(masks))
     assert came_back
     assert all((m == masks[24]).all() for m in masks[24:])  # iter_stop
     assert 0.2 < masks[-1].mean() < 0.9
@@ -104,7 +106,7 @@ def test_a_checkpoint_goes_on_exactly(tmp_path):
     assert torch.equal(again.weight, model.weight)
     assert torch.equal(other.mask("weight"), constraints.mask("weight"))
     assert other.latent("weight").iteration == 14
-    with pytest.raises(CheckpointError, match="weight: .*damaged"):
+    with pytest.raises(CheckpointError, match=r"weight: .*damaged"):
         other.load_state_dict({"weight": {**saved["c"]["weight"], "mask": torch.zeros(6, 10)}})
 
 

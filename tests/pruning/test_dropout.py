@@ -68,7 +68,7 @@ def test_several_layers_count_together():
 
 def test_the_layers_may_be_given():
     model = Undecided()
-    with pytest.raises(RecipeError, match="torch.fx cannot trace Undecided: .*say which layers"):
+    with pytest.raises(RecipeError, match=r"torch.fx cannot trace Undecided: .*say which layers"):
         adjust_dropout(model)
     keep(model.right, 8)
     assert adjust_dropout(model, feeds={"before": ["right"]}) == {"before": 0.25}

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file as load_safetensors
-from training_helpers import Small, digits, zeros
+from training_helpers import zeros
 
 from featherweight.cli import main
 from featherweight.constraints import Surgery
@@ -26,6 +25,9 @@ from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import EpochCheckpoint
 from featherweight.training.run import Run
 from featherweight.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BOUNDED = {
     "kind": "accuracy_bounded", "limit_points": 1.0, "step": 0.7, "most_rounds": 3, "retrain_epochs": 1,
@@ -227,9 +229,8 @@ def test_surgery_and_dropout_resumed_end_with_the_same_bytes(
         network = module.network
         left = float((network.fc2.weight != 0).sum()) / 160
         seen.append((network.dropout.p, left))
-        for callback in trainer.callbacks:
-            if isinstance(callback, PruneByRecipe):
-                masks.append(isinstance(callback.constraints.latent("fc1.weight"), Surgery))
+        pruning = [c for c in trainer.callbacks if isinstance(c, PruneByRecipe)]
+        masks.extend(isinstance(c.constraints.latent("fc1.weight"), Surgery) for c in pruning)
 
     monkeypatch.setattr(AdjustDropout, "on_train_batch_end", watch)
     whole = start(tmp_path / "whole", data)

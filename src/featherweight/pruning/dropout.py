@@ -119,11 +119,11 @@ def _traced(model: nn.Module) -> dict[str, list[str]]:
         return {}
     try:
         graph = _Tracer().trace(model)
-    except Exception as error:  # noqa: BLE001  (the model's own code runs, on stand-ins for tensors)
+    except Exception as error:  # the model's own code runs, on stand-ins for tensors
         why = " ".join(str(error).split())[:200]
         raise RecipeError(
-            f"adjust_dropout: torch.fx cannot trace {type(model).__name__}: {why}; say which layers each dropout "
-            f"is before, such as {{dropout: [fc2]}}"
+            f"adjust_dropout: torch.fx cannot trace {type(model).__name__}: {why}; say which layers each "
+            f"dropout is before, such as {{dropout: [fc2]}}"
         ) from error
     found: dict[str, set[str]] = {}
     for node in graph.nodes:

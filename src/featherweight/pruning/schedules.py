@@ -36,7 +36,7 @@ class Schedule:
               epochs or at the listed ``epochs``;
             - ``cubic``: s_t = s_f (1 − (1 − t/T)³) with T = ``epochs`` (Zhu & Gupta 2017), every
               ``every_steps`` optimizer steps;
-            - ``accuracy_bounded``: layer by layer a ``step`` further, each retrained for ``retrain_epochs`` and
+            - ``accuracy_bounded``: layer by layer a ``step`` further, retrained for ``retrain_epochs`` and
               taken back where it costs more than ``limit_points``, until no layer gives any more or all
               are pruned as far as the rule says.
         epochs: T for ``cubic`` (a number), the list for ``epochs`` and ``stages``.
@@ -99,12 +99,12 @@ class Schedule:
             return
         if self.epochs is not None or self.start_epoch or self.target_sparsity is not None:
             raise RecipeError(
-                "an accuracy_bounded schedule takes no epochs, start_epoch or target_sparsity: it goes on until "
-                "no layer gives any more; the rule's sparsity says how far at most"
+                "an accuracy_bounded schedule takes no epochs, start_epoch or target_sparsity: it goes on "
+                "until no layer gives any more; the rule's sparsity says how far at most"
             )
         if self.limit_points is None or not self.limit_points >= 0:
             raise RecipeError(
-                f"an accuracy_bounded schedule needs limit_points, the percentage points of accuracy that may be "
+                f"an accuracy_bounded schedule needs limit_points, the points of accuracy that may be "
                 f"lost, at least 0; got {self.limit_points}"
             )
         if not 0 < self.step <= 1:

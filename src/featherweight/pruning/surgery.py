@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from featherweight.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
 
 #: Where a weight is pruned and where it is restored, over the layer's threshold t: the paper's a_k and b_k.
 PRUNE_BELOW, RESTORE_ABOVE = 0.9, 1.1
@@ -52,7 +55,7 @@ class SurgeryOptions:
             raise RecipeError(f"seed must be at least 0, got {self.seed}")
 
     def threshold(self, weight: torch.Tensor) -> float:
-        """t of a layer."""
+        """The threshold t of a layer."""
         if not weight.numel():
             return 0.0
         magnitudes = weight.detach().abs().double()

@@ -33,7 +33,7 @@ _COMPARED_WITH_STD = ("magnitude", "std")
 
 @dataclass(frozen=True)
 class Prune:
-    """How a rule prunes; ``sparsity``, ``count``, ``amounts``, ``std``, ``threshold`` or ``surgery`` says how much.
+    """How a rule prunes; one of :data:`AMOUNTS` says how much.
 
     Attributes:
         importance: what to keep: a name such as ``magnitude``, or the import path of a callable; with
@@ -94,8 +94,8 @@ class Prune:
         plain = self.importance == "magnitude" and self.granularity == "element" and self.scope == "layer"
         if not plain or self.schedule.kind != "one_shot":
             raise RecipeError(
-                "surgery prunes single weights of each layer by magnitude, as it trains: leave out importance, "
-                "granularity and scope, and of schedule all but start_epoch"
+                "surgery prunes single weights of each layer by magnitude, as it trains: leave out "
+                "importance, granularity and scope, and of schedule all but start_epoch"
             )
 
     def _check_bounded(self) -> None:

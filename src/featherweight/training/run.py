@@ -40,8 +40,8 @@ class Result:
         name: of the run.
         model: class of the network.
         dataset: name of the data set.
-        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and the
-            network was pruned from scratch.
+        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and
+            the network was pruned from scratch.
         error_percent: top-1 error of the network in the file.
         bytes: size of the file.
         dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
@@ -75,8 +75,9 @@ class Run:
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
-    ``state.json``, ``accuracy_bounded.json`` (the steps of such a schedule), the compressed file ``NAME.fwt`` and ``result.json``.
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
+    ``accuracy_bounded.json`` (the steps of such a schedule), the compressed file ``NAME.fwt`` and
+    ``result.json``.
 
     Args:
         spec: what to do.
