@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.constraints import Surgery
 from featherweight.errors import RecipeError
 from featherweight.pruning import (
     FunctionImportance,
@@ -103,6 +104,9 @@ def prune_by(
         RecipeError: where the importance needs data and there are none, or amounts do not fit the tensors.
         TensorError: where weights are not finite, scores cannot be compared, or a tensor would be empty.
     """
+    if spec.surgery is not None:
+        _operate(spec, weights, constraints, epoch)
+        return
     old = {}
     for name, weight in weights.items():
         mask = constraints.mask(name)
@@ -110,6 +114,22 @@ def prune_by(
     for name, mask in select_masks(spec, weights, old, epoch, calibration).items():
         if constraints.mask(name) is None or not torch.equal(mask, old[name]):
             constraints.set_mask(name, mask)
+
+
+def _operate(
+    spec: Prune, weights: Mapping[str, torch.nn.Parameter], constraints: Constraints, epoch: float | None
+) -> None:
+    """Begin dynamic network surgery; the optimizer's steps go on with it."""
+    assert spec.surgery is not None  # noqa: S101  (the caller asks)
+    if epoch is not None and not spec.schedule.prunings(epoch):
+        return
+    for name, weight in weights.items():
+        check_finite(name, weight)
+        if not isinstance(constraints.latent(name), Surgery):
+            surgery = Surgery.of(
+                name, weight, spec.surgery, constraints.mask(name), allow_empty=spec.allow_empty
+            )
+            constraints.set_latent(name, surgery)
 
 
 def select_masks(
@@ -211,6 +231,21 @@ def needs_data(spec: Prune) -> str:
         f"loss=function), or train by featherweight run, which takes the run's own; "
         f"without data, take magnitude, l1norm or l2norm"
     )
+
+
+def refuse_at_once(label: str, spec: Prune) -> None:
+    """Refuse what a trained network alone does not suffice for: data, or training.
+
+    Raises:
+        RecipeError: naming the rule.
+    """
+    if spec.needs_training:
+        raise RecipeError(
+            f"the rule for {label!r}: {spec.needs_training} needs training: use featherweight run, the "
+            f"callback PruneByRecipe, or fw.prune in a training loop"
+        )
+    if spec.needs_data:
+        raise RecipeError(f"the rule for {label!r} cannot be followed without data: {needs_data(spec)}")
 
 
 def targets_of(

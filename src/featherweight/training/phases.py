@@ -22,7 +22,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from featherweight.compression import round_as_stored
 from featherweight.errors import OutputError, RecipeError, TensorError
-from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe
+from featherweight.pruning.dropout import dropout_feeds
+from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
     from featherweight.data import ImageData
     from featherweight.training.spec import Phase, RunSpec
+
+
+#: The steps of accuracy_bounded schedules, in the directory of a run.
+JOURNAL = "accuracy_bounded.json"
 
 
 class PhaseClassifier(Classifier):
@@ -187,9 +192,17 @@ def train_phase(
     progress = PhaseProgress(name, console)
     callbacks: list[lightning.Callback] = [progress, EpochCheckpoint(checkpoint)]
     if name == "prune":
-        callbacks.append(PruneByRecipe(spec.recipe, progress=progress.scoring, seed=spec.seed))
+        journal = str(checkpoint.parent.parent / JOURNAL)
+        callbacks.append(
+            PruneByRecipe(
+                spec.recipe, progress=progress.scoring, seed=spec.seed, journal=journal, tell=progress.line
+            )
+        )
     if name == "share":
         callbacks.append(ShareByRecipe(spec.recipe))
+    if phase.adjust_dropout:
+        feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
+        callbacks.append(AdjustDropout(feeds))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
     trainer = make_trainer(spec, phase, callbacks)
     module = PhaseClassifier(network, spec, phase, teacher)
@@ -223,6 +236,8 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
     for phase in spec.phases().values():
         make_optimizer(spec, phase, network)
         make_trainer(spec, phase, [])
+        if phase.adjust_dropout:
+            dropout_feeds(network, phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None)
 
 
 def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:

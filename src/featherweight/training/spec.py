@@ -88,6 +88,8 @@ class Phase:
         lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
         optimizer: in place of the run's own.
         distill: learn from the network that an earlier phase left.
+        adjust_dropout: let dropout before pruned layers fall with their connections (Han et al. 2015), in
+            ``prune`` and ``share``; in place of ``true``, the layers that each dropout is before, by name.
     """
 
     epochs: int
@@ -95,6 +97,7 @@ class Phase:
     lr_schedule: str = "cosine"
     optimizer: ClassSpec | None = None
     distill: Distill | None = None
+    adjust_dropout: bool | dict[str, Any] = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -114,7 +117,7 @@ class RunSpec:
         model: any module that maps images to logits.
         data: an :class:`~featherweight.data.ImageData`.
         optimizer: of all phases that have none of their own; the phase gives ``lr``.
-        fit: dense training.
+        fit: dense training; without it, or with 0 epochs, the network is pruned from scratch.
         prune: training while the recipe prunes; without it, nothing is pruned.
         share: training of shared weights; without it, weights are quantized once at the end.
         recipe: what happens to which tensor.
@@ -131,7 +134,7 @@ class RunSpec:
     model: ClassSpec
     data: ClassSpec
     optimizer: ClassSpec
-    fit: Phase
+    fit: Phase = field(default_factory=lambda: Phase(0, 1.0))
     prune: Phase | None = None
     share: Phase | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -154,6 +157,10 @@ class RunSpec:
                     f"{name}.distill: no phase {phase.distill.teacher!r} comes before it; earlier: {known}"
                 )
             earlier.append(name)
+        if self.fit.adjust_dropout:
+            raise RecipeError("fit: adjust_dropout is for prune and share; nothing is pruned yet")
+        if self.weights is None and not any(phase.epochs for phase in self.phases().values()):
+            raise RecipeError("no phase has epochs; give fit, or prune a network from scratch by prune")
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:
