@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherweight.analysis.sizes import measure_file
@@ -15,6 +14,7 @@ from featherweight.training.spec import read_model_and_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from featherweight.analysis.results import ResultRecord
 
