@@ -207,7 +207,7 @@ def write_tables(root: Path) -> int:
 
 def _about(versions: Sequence[str]) -> str:
     return (
-        "Bytes of whole files, by `make results-compare`. The dense file is safetensors, and `zip -9` packs it; "
+        "Bytes of whole files, by `make results-compare`. The dense file is safetensors; `zip -9` packs it; "
         "int8 is PyTorch's own dynamic quantization of the fully connected layers (`torch.ao.quantization`), "
         "its state dict saved; NNCodec is the reference of ISO/IEC 15938-17 at its default settings. "
         f"Measured with {', '.join(versions)}."

@@ -1,4 +1,4 @@
-"""Every recipe of the record: built, its shapes checked and trained for one step on files of the true layout."""
+"""Every recipe of the record: built, its shapes checked, trained for a step on files of the true layout."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_one_seed_has_no_mean(tmp_path):
     ("changes", "message"),
     [
         ({"bytes": None}, "bytes is missing"),
-        ({"error": 1.0}, "did you mean"),
+        ({"error": 1.0}, "unknown key 'error'; known"),
         ({"bytes": "5000"}, "bytes: expected a whole number"),
         ({"error_percent": 101.0}, "0 to 100"),
         ({"ratio": 201.0}, r"dense_bytes / bytes = 200\.0000, got 201"),
