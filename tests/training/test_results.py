@@ -28,6 +28,7 @@ model: {class_path: featherweight.models.LeNet300, init_args: {in_features: 784}
 data: {class_path: featherweight.data.Digits, init_args: {batch_size: 128}}
 optimizer: {class_path: torch.optim.SGD, init_args: {momentum: 0.9}}
 fit: {epochs: 1, lr: 0.05}
+prune: {epochs: 1, lr: 0.05}
 share: {epochs: 1, lr: 0.01}
 recipe:
   rules: [{match: "*.weight", prune: {sparsity: 0.8}, quantize: {bits: 3}}]
