@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featherweight.bit_allocation import choose_bits
     from featherweight.compression import compress, compress_lazily, prune, share
     from featherweight.constraints import Constraints
     from featherweight.errors import (
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from featherweight.files import load_file, load_model, open_file, save_file, save_model
     from featherweight.pruning import Schedule
     from featherweight.pruning.channels import prune_channels
-    from featherweight.recipe import Code, Prune, Quantize, Recipe, Rule, Store
+    from featherweight.recipe import Budget, Code, Prune, Quantize, Recipe, Rule, Store
     from featherweight.tensors import QuantizedTensor
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "bit_allocation": ["choose_bits"],
     "compression": ["compress", "compress_lazily", "prune", "share"],
     "constraints": ["Constraints"],
     "errors": [
@@ -49,12 +51,13 @@ _HOMES = {
     "files": ["load_file", "load_model", "open_file", "save_file", "save_model"],
     "pruning": ["Schedule"],
     "pruning.channels": ["prune_channels"],
-    "recipe": ["Code", "Prune", "Quantize", "Recipe", "Rule", "Store"],
+    "recipe": ["Budget", "Code", "Prune", "Quantize", "Recipe", "Rule", "Store"],
     "tensors": ["QuantizedTensor"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Budget",
     "CheckpointError",
     "Code",
     "Constraints",
@@ -71,6 +74,7 @@ __all__ = [
     "Schedule",
     "Store",
     "TensorError",
+    "choose_bits",
     "compress",
     "compress_lazily",
     "load_file",

@@ -17,8 +17,10 @@ from featherweight.pruning import (
     Loss,
     Progress,
     WeightImportance,
+    arrange_units,
     below_std,
     check_finite,
+    check_units,
     expand_groups,
     lowest_by_tensor,
     pooled_std,
@@ -27,7 +29,7 @@ from featherweight.pruning import (
     score,
 )
 from featherweight.recipe.patterns import layer_types_of
-from featherweight.selection import needs_data, prune_rules, targets_of
+from featherweight.selection import needs_data, prune_rules, remove_dead_units, targets_of
 from featherweight.sharing import (
     Batches,
     ends,
@@ -69,13 +71,7 @@ def compress(
         RecipeError: where a rule matches no tensor, or prunes by an importance that needs data.
         TensorError: where weights are not finite, naming the tensor.
     """
-    left_alone: set[str] = set()
-    layer_types = None
-    if isinstance(model, torch.nn.Module):
-        left_alone = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-        layer_types = layer_types_of(model)
-        model = model.state_dict()
-    lazy = _Compressed(as_lazy(model), recipe, left_alone, layer_types)
+    lazy = compressed_tensors(model, _settled(model, recipe))
     made = {}
     for name in lazy.distinct:
         made[name] = lazy[name]
@@ -85,7 +81,7 @@ def compress(
 
 
 def compress_lazily(
-    state: Mapping[str, torch.Tensor], recipe: Recipe
+    state: Mapping[str, torch.Tensor], recipe: Recipe, *, progress: Progress | None = None
 ) -> LazyTensors[torch.Tensor | QuantizedTensor]:
     """Compress a checkpoint that need not fit into memory; else as :func:`compress`, value for value.
 
@@ -97,6 +93,7 @@ def compress_lazily(
         state: tensors by name, best of all what
             :func:`featherweight.interop.checkpoints.open_checkpoint` returns, which has to stay open.
         recipe: what to do with which tensor, as for :func:`compress`.
+        progress: of choosing bits, where a rule has ``bits: auto``; all tensors are loaded once for it.
 
     Returns:
         A mapping that makes its tensors when asked, ready for :func:`featherweight.save_file`. Asking for
@@ -106,10 +103,35 @@ def compress_lazily(
         RecipeError: where a rule matches no tensor, asks for the type of a layer, or prunes by an
             importance that needs data.
     """
-    return _Compressed(as_lazy(state), recipe, set(), None)
+    return CompressedTensors(as_lazy(state), _settled(state, recipe, progress), set(), None)
 
 
-class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
+def _settled(
+    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe, progress: Progress | None = None
+) -> Recipe:
+    """The recipe with its bits chosen, without data, where that is still to be done."""
+    if not recipe.undecided:
+        return recipe
+    from featherweight.bit_allocation import choose_bits  # which uses this module
+
+    return choose_bits(model, recipe, progress=progress)
+
+
+def compressed_tensors(
+    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
+) -> CompressedTensors:
+    """A module or its state dict under a recipe, each tensor made when it is asked for.
+
+    Raises:
+        RecipeError: where a rule matches no tensor, or prunes by an importance that needs data.
+    """
+    if not isinstance(model, torch.nn.Module):
+        return CompressedTensors(as_lazy(model), recipe, set(), None)
+    buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
+    return CompressedTensors(as_lazy(model.state_dict()), recipe, buffers, layer_types_of(model))
+
+
+class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
     """A state dict under a recipe; names in ``left_alone`` stay raw."""
 
     def __init__(
@@ -123,6 +145,7 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         refuse_channel_rules(recipe)
         self._state = state
         self._coder = recipe.code.coder
+        self._bits = recipe.bits
         held = dict(_names_by_rule(state, recipe, left_alone, layer_types))
         self._rules = {name: rule for rule, names in held.items() for name in names}
         self._names = {
@@ -147,22 +170,45 @@ class _Compressed(LazyTensors["torch.Tensor | QuantizedTensor"]):
         self._counts: dict[Rule, dict[str, int]] = {}
         self._thresholds: dict[Rule, float] = {}
 
+    @property
+    def automatic(self) -> dict[str, Rule]:
+        """Tensors with ``bits: auto``, tied ones once, by name, with their rule."""
+        return {
+            name: rule
+            for name, rule in self._rules.items()
+            if rule.quantize is not None and rule.quantize.auto and name not in self._float
+        }
+
     def __getitem__(self, name: str) -> torch.Tensor | QuantizedTensor:
         name = self.owners[name]
-        tensor = self._state[name].detach()
+        tensor = self.pruned(name)
         rule = self._rules.get(name)
         if rule is None:
             stored = self._stored.get(name)
             return tensor if stored is None else round_stored(name, tensor, stored)
-        if rule.prune is not None and name in self._names[rule]:
-            mask = self._mask(rule, rule.prune, name, tensor)
-            if not rule.prune.allow_empty:
-                refuse_empty({name: mask})
-            tensor = tensor.masked_fill(~mask, 0)
         if rule.quantize is None or name in self._float:
             return round_stored(name, tensor, rule)
-        coder = self._coder if rule.code is None else rule.code.coder
-        return replace(quantize(name, tensor, rule.quantize), coder=coder)
+        spec = rule.quantize.settled(name, self._bits)
+        return replace(quantize(name, tensor, spec), coder=self.coder(rule))
+
+    def coder(self, rule: Rule) -> str:
+        """The coder of a rule's tensors."""
+        return self._coder if rule.code is None else rule.code.coder
+
+    def file_name(self, name: str) -> str:
+        """The name that a file keeps a tensor under: of tied ones the first by the alphabet."""
+        return min(other for other, owner in self.owners.items() if owner == name)
+
+    def pruned(self, name: str) -> torch.Tensor:
+        """A tensor as its rule prunes it, before it is quantized."""
+        tensor = self._state[name].detach()
+        rule = self._rules.get(name)
+        if rule is None or rule.prune is None or name not in self._names[rule]:
+            return tensor
+        mask = self._mask(rule, rule.prune, name, tensor)
+        if not rule.prune.allow_empty:
+            refuse_empty({name: mask})
+        return tensor.masked_fill(~mask, 0)
 
     def _mask(self, rule: Rule, spec: Prune, name: str, tensor: torch.Tensor) -> torch.Tensor:
         if spec.std is not None:
@@ -274,7 +320,34 @@ def prune(
         calibration.examples(1)  # no data at all are a mistake, needed or not
     constraints = _constraints(model, optimizer)
     prune_rules(rules, constraints, epoch, calibration)
+    remove_dead_units(recipe, constraints)
     return constraints
+
+
+def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Put a network's hidden units into the order in which they take the fewest bytes.
+
+    What it computes stays the same, but for the order in which sums are taken.
+
+    Args:
+        model: changed in place.
+        recipe: its ``units`` say which may change places; without any, nothing happens.
+
+    Raises:
+        RecipeError: where they do not fit the network.
+    """
+    check_recipe_units(model, recipe)
+    if recipe.units:
+        model.load_state_dict(arrange_units(model.state_dict(), recipe.unit_pairs()))
+
+
+def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Make sure that a recipe's ``units`` fit a network.
+
+    Raises:
+        RecipeError: naming the layers that do not.
+    """
+    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, recipe.unit_pairs())
 
 
 def share(
@@ -321,10 +394,46 @@ def share_by(
     loss: Loss | None = None,
 ) -> None:
     """Share the weights of a model as a recipe says, into ``constraints``; else as :func:`share`."""
+    if data is not None and recipe.undecided:
+        data = list(data)  # gone through twice where bits are chosen
+    recipe = settled_for_training(model, recipe, optimizer=optimizer, data=data, loss=loss)
     specs = {name: spec_of(parameter) for name, parameter in model.named_parameters()}
     share_rules(
-        rules_for(model, recipe), constraints, model, ends(specs), optimizer=optimizer, data=data, loss=loss
+        rules_for(model, recipe),
+        constraints,
+        model,
+        ends(specs),
+        bits=recipe.bits,
+        optimizer=optimizer,
+        data=data,
+        loss=loss,
     )
+
+
+def settled_for_training(
+    model: torch.nn.Module,
+    recipe: Recipe,
+    *,
+    optimizer: Optimizer | None = None,
+    data: Batches | None = None,
+    loss: Loss | None = None,
+    trained: bool = True,
+    progress: Progress | None = None,
+) -> Recipe:
+    """The recipe with its bits chosen for weights that are pruned already, before they are shared.
+
+    Raises:
+        RecipeError: as :func:`featherweight.choose_bits` does.
+    """
+    if not recipe.undecided:
+        return recipe
+    from featherweight.bit_allocation import choose_bits
+
+    sharing = replace(recipe, rules=tuple(replace(rule, prune=None) for rule in recipe.rules))
+    chosen = choose_bits(
+        model, sharing, data=data, loss=loss, optimizer=optimizer, trained=trained, progress=progress
+    )
+    return replace(recipe, bits=chosen.bits)
 
 
 @torch.no_grad()
@@ -350,7 +459,8 @@ def round_as_stored(model: torch.nn.Module, recipe: Recipe) -> None:
                 continue
             quantized.add(weight.data_ptr())
             if spec.codebook_dtype is not None:
-                weight.copy_(torch.from_numpy(quantize(name, weight, spec).dequantize()))
+                shared = quantize(name, weight, spec.settled(name, recipe.bits))
+                weight.copy_(torch.from_numpy(shared.dequantize()))
     for rule, names in recipe.assign(state, layer_types_of(model)).items():
         for name in names:
             if rule.store is not None and state[name].data_ptr() not in quantized:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from featherweight.coding import DEFAULT_CODER
 from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
@@ -17,8 +18,6 @@ from featherweight.tensors import FLOAT_DTYPES, ITEM_SIZES, Alias, QuantizedTens
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
-
-DEFAULT_CODER = "huffman"
 
 
 def save_file(
@@ -52,7 +51,7 @@ def save_file(
         TensorError: for a tensor that cannot be stored (meta, sparse), naming it.
         OutputError: where the path exists and ``overwrite`` is false, or cannot be written.
     """
-    return write_file(path, _Stored(tensors), coder=coder, metadata=metadata, overwrite=overwrite)
+    return write_file(path, as_stored(tensors), coder=coder, metadata=metadata, overwrite=overwrite)
 
 
 def load_file(
@@ -321,6 +320,11 @@ def to_stored(name: str, tensor: torch.Tensor) -> StoredTensor:
         if shared is not None:
             return shared
     return RawTensor(dtype, tuple(dense.shape), dense.reshape(-1).view(torch.uint8).numpy())
+
+
+def as_stored(tensors: Mapping[str, torch.Tensor | QuantizedTensor]) -> Mapping[str, StoredTensor]:
+    """Tensors as :func:`save_file` stores them, each converted when it is asked for."""
+    return _Stored(tensors)
 
 
 class _Stored(Mapping[str, StoredTensor]):

@@ -17,10 +17,12 @@ from featherweight.pruning import (
     evaluating,
     expand_groups,
     group_shape,
+    per_bit,
     prune_below_std,
     prune_groups,
     refuse_empty,
     score,
+    without_dead_units,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from featherweight.constraints import Constraints
     from featherweight.pruning import Calibration
-    from featherweight.recipe import Prune, Rule
+    from featherweight.recipe import Prune, Recipe, Rule
 
 
 def prune_rules(
@@ -57,6 +59,15 @@ def prune_rules(
         prune_by(spec, weights, constraints, epoch, calibration)
     if functions and calibration is not None:
         calibration.network.zero_grad()  # they are not the next step's
+
+
+def remove_dead_units(recipe: Recipe, constraints: Constraints) -> None:
+    """Prune the weights of hidden units that nothing feeds or nothing reads; see ``Recipe.units``."""
+    names = [f"{name}.weight" for units in recipe.units for name in (units.layer, units.reader)]
+    masks = {name: mask for name in names if (mask := constraints.mask(name)) is not None}
+    for name, mask in without_dead_units(masks, recipe.unit_pairs()).items():
+        if not torch.equal(mask, masks[name]):
+            constraints.set_mask(name, mask)
 
 
 def average_gradients(calibration: Calibration) -> None:
@@ -159,6 +170,8 @@ def _by_amount(
     wanted = {name: weights[name] for names in due for name in names}
     # Scores can cost minutes: only what is pruned further is scored.
     scores = score_groups(spec, wanted, calibration) if wanted else {}
+    if spec.rate:
+        scores = {name: per_bit(found, masks[name], spec.rate) for name, found in scores.items()}
     result = dict(masks)
     for names, count in targets:
         if names in due:

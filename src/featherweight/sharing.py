@@ -61,7 +61,7 @@ def quantize(
     narrow = wide.dtype == torch.bfloat16  # NumPy has no bfloat16
     array = (wide.float() if narrow else wide).numpy()
     given = None if importance is None else importance.detach().cpu().double().numpy()
-    if spec.weights is not None and given is None and not few_distinct(array, 2**spec.bits):
+    if spec.weights is not None and given is None and not few_distinct(array, 2**spec.width):
         raise RecipeError(
             f"{name}: weights: {spec.weights} needs training data or an optimizer; use share, with data and "
             f"loss or with the optimizer, or leave weights out"
@@ -129,6 +129,7 @@ def share_rules(
     model: torch.nn.Module,
     left_float: set[str],
     *,
+    bits: Mapping[str, int] | None = None,
     optimizer: Optimizer | None = None,
     data: Batches | None = None,
     loss: Loss | None = None,
@@ -140,6 +141,7 @@ def share_rules(
         constraints: of the model.
         model: for gradients.
         left_float: the names of the network's first and last layer.
+        bits: the recipe's, for ``bits: auto``.
         optimizer: for ``weights: adam``.
         data: batches, for ``weights: fisher``.
         loss: with ``data``.
@@ -165,11 +167,26 @@ def share_rules(
         for name in rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
     }
     for spec, weights in chosen:
-        importance = _importance(spec, weights, diagonal, optimizer)
-        power = _power(weights, importance) if importance else None
+        importance, power = importance_of(spec, weights, diagonal, optimizer)
         for name, weight in weights.items():
-            shared = quantize(name, weight, spec, importance.get(name), power)
-            _constrain(name, weight, spec, shared, constraints, pruned=name in pruned)
+            mine = spec.settled(name, bits or {})
+            shared = quantize(name, weight, mine, importance.get(name), power)
+            _constrain(name, weight, mine, shared, constraints, pruned=name in pruned)
+
+
+def importance_of(
+    spec: Quantize,
+    weights: Mapping[str, torch.nn.Parameter],
+    diagonal: Mapping[str, torch.Tensor],
+    optimizer: Optimizer | None,
+) -> tuple[dict[str, torch.Tensor], float | None]:
+    """What a rule weighs errors by, by tensor, and its power; nothing where it does not weigh them.
+
+    Raises:
+        RecipeError: where it needs an optimizer that is not there, or has no second moments.
+    """
+    importance = _importance(spec, weights, diagonal, optimizer)
+    return importance, _power(weights, importance) if importance else None
 
 
 def _importance(
@@ -221,7 +238,7 @@ def _constrain(
         i = spec.integer_bits
         if i is None:
             i = choose_integer_bits(shadow.cpu().double().numpy())
-        constraints.set_latent(name, FixedPoint(shadow, keep, bits=spec.bits, integer_bits=i))
+        constraints.set_latent(name, FixedPoint(shadow, keep, bits=spec.width, integer_bits=i))
     elif spec.update_labels or spec.re_quantize:
         fixed = spec.fix_zeros
         latent = Relabelled(shadow, keep=(shadow != 0) if fixed else keep, fixed_zero=fixed)
@@ -231,15 +248,23 @@ def _constrain(
         constraints.set_sharing(name, shared, fixed_zero=spec.fix_zeros)
 
 
-def relabel_rules(rules: Sequence[RuleWeights], constraints: Constraints) -> None:
-    """Give the weights of rules with ``update_labels`` or ``re_quantize`` their clusters anew."""
+def relabel_rules(
+    rules: Sequence[RuleWeights], constraints: Constraints, bits: Mapping[str, int] | None = None
+) -> None:
+    """Give the weights of rules with ``update_labels`` or ``re_quantize`` their clusters anew.
+
+    Args:
+        rules: those without either are passed over.
+        constraints: of the model.
+        bits: the recipe's, for ``bits: auto``.
+    """
     for rule, weights in rules:
         spec = rule.quantize
         for name in weights:
             latent = constraints.latent(name)
             if spec is None or not isinstance(latent, Relabelled):
                 continue
-            latent.relabel(_again(name, latent, spec))
+            latent.relabel(_again(name, latent, spec.settled(name, bits or {})))
             constraints.constrain_weight(name)
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from featherweight.lazy import TensorSpec
 
+#: Bits that are chosen for each tensor.
+AUTO = "auto"
+
 #: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
 CONVOLUTION_BITS, MATRIX_BITS = 8, 5
 
@@ -38,18 +41,23 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_output(parser, "FILE.fwt")
     parser.add_argument(
-        "--recipe", type=Path, metavar="F", help="what to do with which tensor, in YAML or JSON"
+        "--recipe", type=Path, metavar="F", help="what to do with which tensor: YAML, JSON or a rule file"
     )
     parser.add_argument(
         "--sparsity", type=_fraction, metavar="S", help="fraction of each layer's weights to prune"
     )
     parser.add_argument(
         "--bits",
-        type=int,
-        choices=range(1, 9),
+        type=_bits,
         metavar="B",
-        help=f"bits of a shared weight, 1 to 8; unless given {CONVOLUTION_BITS} in convolutions, "
-        f"{MATRIX_BITS} in matrices",
+        help=f"bits of a shared weight, 1 to 8, or {AUTO}: chosen for each tensor under --target-bits or "
+        f"--target-size; unless given {CONVOLUTION_BITS} in convolutions, {MATRIX_BITS} in matrices",
+    )
+    parser.add_argument(
+        "--target-bits", type=float, metavar="T", help="with --bits auto: coded bits a weight, on average"
+    )
+    parser.add_argument(
+        "--target-size", metavar="SIZE", help="with --bits auto: of the file, such as 100KB or 64KiB"
     )
     parser.add_argument(
         "--coder", choices=CODER_CHOICES, help="how to code the shared weights; the recipe's unless given"
@@ -62,14 +70,18 @@ def run(args: Namespace) -> None:
     """Read, compress and write one tensor after another, and tell what came of it."""
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
+    budget = _budget(args)
     check_output(args.output, force=args.force)
     recipe = fw.Recipe.load(args.recipe) if args.recipe is not None else None
     before = checkpoint_bytes(args.checkpoint)
     with open_checkpoint(args.checkpoint) as state:
         if recipe is None:
-            recipe = default_recipe(args.checkpoint, state.specs, args.sparsity, args.bits)
+            recipe = default_recipe(args.checkpoint, state.specs, args.sparsity, args.bits, budget)
         if args.coder is not None:
             recipe = with_coder(recipe, args.coder)
+        if recipe.undecided:
+            with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
+                recipe = fw.choose_bits(state, recipe, progress=lambda *_: advance())
         tensors = fw.compress_lazily(state, recipe)
         with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
             watched = WatchedTensors(tensors, lambda _: advance())
@@ -95,9 +107,20 @@ def _report(args: Namespace, before: int, size: int, dense: int) -> None:
 
 
 def default_recipe(
-    path: Path, specs: Mapping[str, TensorSpec], sparsity: float | None, bits: int | None
+    path: Path,
+    specs: Mapping[str, TensorSpec],
+    sparsity: float | None,
+    bits: str | int | None,
+    budget: fw.Budget | None = None,
 ) -> fw.Recipe:
     """Prune and share every float tensor of two dimensions or more; biases and norms stay as they are.
+
+    Args:
+        path: of the checkpoint, for errors.
+        specs: of its tensors.
+        sparsity: of each of them.
+        bits: of each of them, or ``auto``.
+        budget: with ``auto``.
 
     Raises:
         CheckpointError: if there is no such tensor.
@@ -115,18 +138,36 @@ def default_recipe(
         raise CheckpointError(
             f"{path}: has no float tensor of two dimensions or more to compress; name others in a --recipe"
         )
-    return fw.Recipe(rules)
+    return fw.Recipe(rules, budget=budget)
 
 
 def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:
     """The same recipe with another coder for every rule."""
     rules = tuple(replace(rule, code=None) for rule in recipe.rules)
-    return fw.Recipe(rules, fw.Code(coder))
+    return replace(recipe, rules=rules, code=fw.Code(coder))
 
 
 def _just(names: list[str]) -> str:
     """A pattern that matches these names and no other."""
     return "re:" + "|".join(map(re.escape, names))
+
+
+def _budget(args: Namespace) -> fw.Budget | None:
+    """What ``--bits auto`` may cost."""
+    given = args.target_bits is not None, args.target_size is not None
+    if args.bits == AUTO and sum(given) != 1:
+        raise UsageError("--bits auto needs one of --target-bits (a weight) and --target-size (of the file)")
+    if args.bits != AUTO and any(given):
+        raise UsageError("--target-bits and --target-size go with --bits auto; a recipe has its own budget")
+    return fw.Budget(size=args.target_size, mean_bits=args.target_bits) if args.bits == AUTO else None
+
+
+def _bits(text: str) -> str | int:
+    if text == AUTO:
+        return AUTO
+    if text.isdecimal() and 1 <= int(text) <= 8:
+        return int(text)
+    raise ArgumentTypeError(f"expected a whole number from 1 to 8, or {AUTO}, got {text!r}")
 
 
 def _fraction(text: str) -> float:

@@ -6,7 +6,7 @@ import zlib
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from featherweight.coding import check_coder_choice
+from featherweight.coding import DEFAULT_CODER, check_coder_choice
 from featherweight.errors import TensorError
 from featherweight.fileformat.atomic import AtomicFile
 from featherweight.fileformat.directory import (
@@ -28,7 +28,7 @@ from featherweight.tensors import Alias
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from featherweight.fileformat.payload import PayloadTensor
     from featherweight.tensors import StoredTensor
@@ -38,7 +38,7 @@ def write_file(
     path: str | os.PathLike[str],
     tensors: Mapping[str, StoredTensor],
     *,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = True,
 ) -> int:
@@ -80,7 +80,7 @@ def write_file(
             if isinstance(tensor, Alias):
                 aliases[name] = tensor.target
             else:
-                entries[name], payload = _encode(name, tensor, coder)
+                entries[name], payload = encode_entry(name, tensor, coder)
                 file.write(payload)
                 joint_crc, payload_bytes = zlib.crc32(payload, joint_crc), payload_bytes + len(payload)
         for name, target in aliases.items():
@@ -93,7 +93,44 @@ def write_file(
     return HEADER_BYTES + payload_bytes + len(stored) + TRAILER_BYTES
 
 
-def _encode(name: str, tensor: PayloadTensor, coder: str) -> tuple[Entry, bytes]:
+def describe(tensors: Mapping[str, StoredTensor], coder: str) -> dict[str, Entry]:
+    """What the directory of a file would tell of its tensors, without writing one; see :func:`write_file`.
+
+    Raises:
+        TensorError: if a tensor cannot be stored; it names the tensor.
+    """
+    names = sorted(tensors)
+    entries: dict[str, Entry] = {}
+    aliases: dict[str, str] = {}
+    for name in names:
+        tensor = tensors[name]
+        if isinstance(tensor, Alias):
+            aliases[name] = tensor.target
+        else:
+            entries[name], _ = encode_entry(name, tensor, coder)
+    for name, target in aliases.items():
+        entries[name] = _alias_entry(name, target, names, entries)
+    return entries
+
+
+def size_of_file(entries: Iterable[Entry]) -> int:
+    """The bytes of a file with these tensors and no metadata, as :func:`write_file` makes it.
+
+    Args:
+        entries: of all tensors, from :func:`describe`.
+    """
+    ordered = tuple(sorted(entries, key=lambda entry: entry.name))
+    payload_bytes = sum(entry.length for entry in ordered)
+    stored, _ = pack_directory(Directory({}, ordered), joint=payload_bytes <= MAX_JOINT_BYTES)
+    return HEADER_BYTES + payload_bytes + len(stored) + TRAILER_BYTES
+
+
+def encode_entry(name: str, tensor: PayloadTensor, coder: str) -> tuple[Entry, bytes]:
+    """What the directory tells of a tensor, and its payload.
+
+    Raises:
+        TensorError: if it cannot be stored; it names the tensor.
+    """
     if fault := shape_fault(tensor.shape, tensor.dtype):
         raise TensorError(f"tensor {name!r} cannot be stored: it {fault}")
     try:

@@ -27,13 +27,14 @@ class Schedule:
             - ``epochs``: the same at each of the listed ``epochs``;
             - ``stages``: the sparsities that the rule lists, one after another, every ``prune_every``
               epochs or at the listed ``epochs``;
-            - ``cubic``: s_t = s_f (1 − (1 − t/T)³) with T = ``epochs`` (Zhu & Gupta 2017), every
-              ``every_steps`` optimizer steps.
+            - ``cubic``: s_t = s_f + (s_i − s_f) (1 − t/T)³ with T = ``epochs`` and s_i =
+              ``initial_sparsity`` (Zhu & Gupta 2017), every ``every_steps`` optimizer steps.
         epochs: T for ``cubic`` (a number), the list for ``epochs`` and ``stages``.
         start_epoch: first epoch in which it prunes.
         prune_every: epochs between two prunings.
         target_sparsity: fraction at which ``iterative`` and ``epochs`` stop.
         every_steps: optimizer steps between two updates of ``cubic``.
+        initial_sparsity: of ``cubic``, what it prunes at once at ``start_epoch``.
     """
 
     kind: str = "one_shot"
@@ -42,6 +43,7 @@ class Schedule:
     prune_every: float = 1
     target_sparsity: float | None = None
     every_steps: int = 50
+    initial_sparsity: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -63,6 +65,12 @@ class Schedule:
             raise RecipeError("an iterative schedule needs target_sparsity, the fraction at which it stops")
         if self.target_sparsity is not None and not 0 <= self.target_sparsity <= 1:
             raise RecipeError(f"target_sparsity must be between 0 and 1, got {self.target_sparsity}")
+        if not 0 <= self.initial_sparsity < 1:
+            raise RecipeError(
+                f"initial_sparsity is a fraction from 0 to below 1, got {self.initial_sparsity}"
+            )
+        if self.initial_sparsity and self.kind != "cubic":
+            raise RecipeError(f"initial_sparsity goes with a cubic schedule, not with {self.kind}")
         if not (self.prune_every > 0 and self.every_steps > 0 and self.start_epoch >= 0):
             raise RecipeError("prune_every and every_steps must be above 0 and start_epoch at least 0")
 
@@ -90,7 +98,8 @@ class Schedule:
         if self.kind == "cubic":
             assert isinstance(self.epochs, int | float)  # noqa: S101  (checked in __post_init__)
             t = min(max((epoch - self.start_epoch) / self.epochs, 0.0), 1.0)
-            return sparsity * (1.0 - (1.0 - t) ** 3)
+            begun = min(self.initial_sparsity, sparsity) if epoch >= self.start_epoch else 0.0
+            return sparsity * (1.0 - (1.0 - t) ** 3) + begun * (1.0 - t) ** 3
         if self.kind in ("iterative", "epochs"):
             reached = 1.0 - (1.0 - sparsity) ** self.prunings(epoch)
             return reached if self.target_sparsity is None else min(reached, self.target_sparsity)

@@ -13,22 +13,27 @@ Example:
 """
 
 from featherweight.pruning import GRANULARITIES
+from featherweight.recipe.budget import SENSITIVITIES, Budget
 from featherweight.recipe.patterns import layer_types_of
 from featherweight.recipe.prune import SCOPES, Prune
-from featherweight.recipe.quantize import QUANTIZERS, Quantize
-from featherweight.recipe.rules import Code, Recipe, Rule, read_recipe
+from featherweight.recipe.quantize import AUTO, QUANTIZERS, Quantize
+from featherweight.recipe.rules import Code, Recipe, Rule, Units, read_recipe
 from featherweight.recipe.store import Store
 
 __all__ = [
+    "AUTO",
     "GRANULARITIES",
     "QUANTIZERS",
     "SCOPES",
+    "SENSITIVITIES",
+    "Budget",
     "Code",
     "Prune",
     "Quantize",
     "Recipe",
     "Rule",
     "Store",
+    "Units",
     "layer_types_of",
     "read_recipe",
 ]

@@ -47,6 +47,8 @@ class Prune:
         std: the threshold in standard deviations: prune where abs(w) < std · σ(layer).
         threshold: prune what scores at most this.
         scope: ``layer``, each tensor by itself, or ``global``, over all tensors that the rule matches.
+        rate: how much the bits that a weight costs where it stands count against it: 0 not at all, 1 as
+            much as its importance; see :mod:`featherweight.pruning.rate`. For pruning in several steps.
         schedule: when.
         biases: whether biases and normalisation weights that the rule matches are pruned as well, which
             else they are only where it names them; see :meth:`featherweight.recipe.Rule.prunes`.
@@ -65,6 +67,7 @@ class Prune:
     threshold: float | None = None
     biases: bool = False
     allow_empty: bool = False
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.removes_channels:
@@ -80,6 +83,7 @@ class Prune:
                 "give either sparsity or std, or else count, amounts or threshold, and only one"
             )
         self._check_thresholds()
+        self._check_rate()
         self._check_stages()
         self._check_amounts()
 
@@ -100,6 +104,14 @@ class Prune:
         for name in ("std", "threshold"):
             if getattr(self, name) is not None and self.schedule.kind == "cubic":
                 raise RecipeError(f"a cubic schedule needs sparsity; {name} has no final fraction")
+
+    def _check_rate(self) -> None:
+        if not self.rate >= 0:
+            raise RecipeError(f"rate must be at least 0, got {self.rate}")
+        if self.rate and (self.std is not None or self.threshold is not None):
+            raise RecipeError("rate needs an amount, such as sparsity; std and threshold are limits for all")
+        if self.rate and self.granularity != "element":
+            raise RecipeError(f"rate counts the bits of single weights, not of a {self.granularity}")
 
     def _check_stages(self) -> None:
         fractions = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
@@ -182,10 +194,14 @@ class Prune:
     def _check_removal(self) -> None:
         """Channels go at once, a fraction of each layer's."""
         fraction = isinstance(self.sparsity, float | int) and 0 <= self.sparsity < 1
-        if not fraction or self.std is not None:
+        others = [name for name in AMOUNTS if name != "sparsity" and getattr(self, name) is not None]
+        if not fraction or others:
             raise RecipeError(
-                f"channels are removed by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+                f"channels are removed by sparsity, a fraction below 1 of each layer's; "
+                f"got {' and '.join(others) or self.sparsity}"
             )
+        if self.options:
+            raise RecipeError(f"{self.importance} has no options where it removes channels")
         if self.schedule.kind != "one_shot" or self.scope != "layer":
             raise RecipeError("channels are removed at once, layer by layer: leave out schedule and scope")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from featherweight.errors import RecipeError
@@ -19,11 +19,14 @@ from featherweight.quantization import (
 from featherweight.strict import one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
     from featherweight.tensors import QuantizedTensor
+
+#: In place of a number of bits: chosen for each tensor.
+AUTO = "auto"
 
 #: Where the importance of single weights comes from.
 WEIGHTS = ("fisher", "adam")
@@ -39,6 +42,7 @@ class Quantize:
     Attributes:
         method: a name in :data:`METHODS`.
         bits: the codebook holds at most 2^bits values, 1 to 8; ``uniform`` up to 16, ``fixed_point`` 2 to 16.
+            ``auto``: chosen for each tensor under the recipe's ``budget``.
         init: where k-means starts: a name in :data:`~featherweight.quantization.INITIALIZATIONS`.
         fix_zeros: pruned weights stay exactly zero, beside 2^bits − 1 centroids.
         seed: for the random initializations.
@@ -57,7 +61,7 @@ class Quantize:
     """
 
     method: str = "kmeans"
-    bits: int = 5
+    bits: str | int = 5
     init: str = "linear"
     fix_zeros: bool = True
     seed: int = 0
@@ -87,9 +91,7 @@ class Quantize:
             self._settle_fixed_point()
         if self.method == "ttq":
             self._settle_ternary()
-        low, high = METHODS[self.method].bits
-        if not low <= self.bits <= high:
-            raise RecipeError(f"bits must be between {low} and {high}, got {self.bits}")
+        self._check_bits()
         if self.method == "ecsq" and (self.lagrangian is None or not self.lagrangian >= 0):
             raise RecipeError(f"ecsq needs a lagrangian of at least 0, got {self.lagrangian}")
         if self.update_labels and self.re_quantize:
@@ -98,6 +100,59 @@ class Quantize:
             raise RecipeError("give either weights or per_channel: rows of their own are not weighed")
         if self.method in ("ecsq", "fixed_point", "ttq") and not self.fix_zeros:
             raise RecipeError(f"zero is a value of {self.method}: fix_zeros cannot be false")
+
+    def _check_bits(self) -> None:
+        low, high = METHODS[self.method].bits
+        if isinstance(self.bits, int):
+            if not low <= self.bits <= high:
+                raise RecipeError(f"bits must be between {low} and {high}, got {self.bits}")
+        elif self.bits != AUTO:
+            raise RecipeError(f"bits must be between {low} and {high}, or {AUTO}, got {self.bits!r}")
+        elif low == high:
+            raise RecipeError(f"{self.method} has {low} bits and no others; leave out bits: {AUTO}")
+        elif self.integer_bits is not None or self.fraction_bits is not None:
+            raise RecipeError(f"integer_bits and fraction_bits go with bits in numbers, not with {AUTO}")
+
+    @property
+    def auto(self) -> bool:
+        """Whether bits are chosen for each tensor under the recipe's budget."""
+        return self.bits == AUTO
+
+    @property
+    def width(self) -> int:
+        """The bits as a number.
+
+        Raises:
+            RecipeError: where they are still to be chosen.
+        """
+        if not isinstance(self.bits, int):
+            raise RecipeError(f"bits: {AUTO} are not chosen yet; choose_bits chooses them")
+        return self.bits
+
+    @property
+    def widths(self) -> range:
+        """The bits that the method can have."""
+        low, high = METHODS[self.method].bits
+        return range(low, high + 1)
+
+    def settled(self, name: str, bits: Mapping[str, int]) -> Quantize:
+        """The same for one tensor, with its bits in place of ``auto``.
+
+        Args:
+            name: of the tensor.
+            bits: the recipe's, by name of the tensor.
+
+        Raises:
+            RecipeError: where they are missing or not those of the method.
+        """
+        if not self.auto:
+            return self
+        if name not in bits:
+            raise RecipeError(f"{name}: bits: {AUTO}, and the recipe's bits do not name it")
+        try:
+            return replace(self, bits=bits[name])
+        except RecipeError as error:
+            raise RecipeError(f"{name}: {error}") from None
 
     def _check_options(self) -> None:
         """Refuse an option that the method does not have."""
@@ -113,11 +168,12 @@ class Quantize:
     def _settle_fixed_point(self) -> None:
         i, f = self.integer_bits, self.fraction_bits
         if i is not None and f is not None:
-            if self.bits not in (i + f, Quantize.bits):
+            if self.bits not in (i + f, Quantize.bits, AUTO):
                 raise RecipeError(f"bits must be integer_bits + fraction_bits = {i + f}, got {self.bits}")
-            object.__setattr__(self, "bits", i + f)
-        elif f is not None:
-            object.__setattr__(self, "integer_bits", self.bits - f)
+            if not self.auto:
+                object.__setattr__(self, "bits", i + f)
+        elif f is not None and not self.auto:
+            object.__setattr__(self, "integer_bits", self.width - f)
 
     def _settle_ternary(self) -> None:
         if self.bits not in (2, Quantize.bits):
@@ -174,26 +230,26 @@ _TRAINED = {"update_labels", "re_quantize"}
 
 METHODS: dict[str, Method] = {
     "kmeans": Method(
-        lambda w, q, h, _: quantize_kmeans(w, q.bits, q.init, q.fix_zeros, q.seed, h),
+        lambda w, q, h, _: quantize_kmeans(w, q.width, q.init, q.fix_zeros, q.seed, h),
         frozenset({"init", "seed", "weights", "per_channel", *_TRAINED}),
     ),
     "optimal": Method(
-        lambda w, q, h, _: quantize_optimal(w, q.bits, q.fix_zeros, h),
+        lambda w, q, h, _: quantize_optimal(w, q.width, q.fix_zeros, h),
         frozenset({"weights", "per_channel", *_TRAINED}),
     ),
     "ecsq": Method(
         lambda w, q, h, power: quantize_ecsq(
-            w, q.bits, q.lagrangian or 0.0, h, q.init, q.seed, q.rate, power
+            w, q.width, q.lagrangian or 0.0, h, q.init, q.seed, q.rate, power
         ),
         frozenset({"init", "seed", "weights", "lagrangian", "rate", *_TRAINED}),
     ),
     "uniform": Method(
-        lambda w, q, _h, _p: quantize_uniform(w, q.bits, q.fix_zeros),
+        lambda w, q, _h, _p: quantize_uniform(w, q.width, q.fix_zeros),
         frozenset({"per_channel", *_TRAINED}),
         bits=(1, 16),
     ),
     "fixed_point": Method(
-        lambda w, q, _h, _p: quantize_fixed_point(w, q.bits, q.integer_bits),
+        lambda w, q, _h, _p: quantize_fixed_point(w, q.width, q.integer_bits),
         frozenset({"integer_bits", "fraction_bits"}),
         bits=(2, 16),
     ),

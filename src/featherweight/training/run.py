@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file as load_safetensors
+from torch.nn.functional import cross_entropy
 
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
-from featherweight.compression import encode_state, rules_to_prune
+from featherweight.compression import (
+    arrange,
+    check_recipe_units,
+    encode_state,
+    rules_to_prune,
+    settled_for_training,
+)
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
+from featherweight.interop.checkpoints import read_checkpoint
 from featherweight.interop.safetensors import write_safetensors
+from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import check_phases, seed_all, train_phase
+from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from featherweight.data import ImageData
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,8 @@ class Run:
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
     channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
-    ``state.json``, the compressed file ``NAME.fwt`` and ``result.json``.
+    ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), the compressed file ``NAME.fwt`` and
+    ``result.json``.
 
     Args:
         spec: what to do.
@@ -138,14 +152,19 @@ class Run:
             torch.set_num_threads(self.spec.threads)
         images = self._images()
         network = self._network()
+        self._start_from_weights(network)
         # What does not fit must not be found out after hours of training.
         rules_to_prune(network, self.spec.recipe)
+        check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
         check_shapes(network, images)
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._begin()
         for name in self.spec.phases():
+            if name == "share":
+                self._choose_bits(network, images)
             self._phase(name, network, images, console)
+        self._choose_bits(network, images)
         self._encode(network)
         result = self._test(images)
         _write_json(self.directory / "result.json", asdict(result))
@@ -176,6 +195,12 @@ class Run:
             raise RecipeError(f"model: {self.spec.model.class_path} makes no torch.nn.Module")
         return network
 
+    def _start_from_weights(self, network: torch.nn.Module) -> None:
+        path = self.spec.weights_path()
+        if path is None or (self.directory / "fit.safetensors").exists():
+            return
+        load_state(network, read_checkpoint(path), str(path))
+
     def _phase(self, name: str, network: torch.nn.Module, images: ImageData, console: Console | None) -> None:
         done = self.directory / f"{name}.safetensors"
         if name == "prune":
@@ -184,12 +209,44 @@ class Run:
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console)
+                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
             checkpoint.unlink(missing_ok=True)
         network.load_state_dict(load_safetensors(done))
+
+    def _choose_bits(self, network: torch.nn.Module, images: ImageData) -> None:
+        """Choose the bits of tensors once, on training images: a run that is resumed finds them."""
+        if not self.spec.recipe.undecided:
+            return
+        done = self.directory / "bits.yaml"
+        if not done.exists():
+            batches = images.train_batches()
+            batches.set_epoch(0)
+            chosen = settled_for_training(
+                network,
+                self.spec.recipe,
+                data=batches,
+                loss=cross_entropy,
+                trained="share" in self.spec.phases(),
+                progress=LoggedProgress(logger.info),
+            )
+            part = self.directory / "bits.part.yaml"
+            write_mapping(chosen.bits, part)
+            part.replace(done)
+        bits = read_mapping(done)
+        self.spec = replace(self.spec, recipe=replace(self.spec.recipe, bits=bits))
+
+    def _teacher(self, phase: str) -> torch.nn.Module | None:
+        """The network that a phase learns from, as an earlier phase left it."""
+        distill = self.spec.phases()[phase].distill
+        if distill is None:
+            return None
+        teacher = self._network()
+        weights = self.directory / f"{distill.teacher}.safetensors"
+        load_state(teacher, load_safetensors(weights), str(weights))
+        return teacher
 
     def _remove_channels(self, network: torch.nn.Module, images: ImageData) -> None:
         """Remove channels before the phase trains on, once: a run that is resumed finds what is left."""
@@ -203,8 +260,17 @@ class Run:
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
+        arrange(network, self.spec.recipe)
         tensors = encode_state(network, self.spec.recipe)
-        save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
+        size = save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
+        budget = self.spec.recipe.budget
+        if budget is not None and budget.file_bytes is not None and size > budget.file_bytes:
+            logger.warning(
+                "%s has %d bytes, %d more than its budget: trained values took more than expected",
+                self.file,
+                size,
+                size - budget.file_bytes,
+            )
         with FileReader(self.file) as reader:
             reader.verify()
         if "share" not in self.spec.phases():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featherweight.data.root import resolve_data_root
 from featherweight.errors import RecipeError
 from featherweight.recipe import Recipe
 from featherweight.strict import build, plain, read_mapping, write_mapping
@@ -54,6 +55,30 @@ class ClassSpec:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """Learn from what an earlier phase's network says of each image, beside its label.
+
+    The loss is (1 − weight) · cross-entropy + weight · T² · KL(teacher ‖ student), both softened by the
+    temperature T (G. Hinton, O. Vinyals, J. Dean, 2015).
+
+    Attributes:
+        teacher: the phase whose weights teach, such as ``fit``, the dense network.
+        weight: of the teacher against the labels, 0 to 1.
+        temperature: by which logits are divided, above 0.
+    """
+
+    teacher: str = "fit"
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise RecipeError(f"weight is a fraction between 0 and 1, got {self.weight}")
+        if not self.temperature > 0:
+            raise RecipeError(f"temperature must be above 0, got {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase of training.
 
@@ -62,12 +87,14 @@ class Phase:
         lr: the learning rate at its start.
         lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
         optimizer: in place of the run's own.
+        distill: learn from the network that an earlier phase left.
     """
 
     epochs: int
     lr: float
     lr_schedule: str = "cosine"
     optimizer: ClassSpec | None = None
+    distill: Distill | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -91,6 +118,9 @@ class RunSpec:
         prune: training while the recipe prunes; without it, nothing is pruned.
         share: training of shared weights; without it, weights are quantized once at the end.
         recipe: what happens to which tensor.
+        weights: a checkpoint that ``fit`` starts from, of any kind that ``featherweight compress`` reads; a
+            relative path is looked for beside the run file, then in the data root. Random weights unless
+            given.
         channels_last: train convolutions on the channels-last layout, which is often faster.
         seed: of the weights, the order of the data and everything else that is random.
         threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
@@ -105,6 +135,7 @@ class RunSpec:
     prune: Phase | None = None
     share: Phase | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    weights: str | None = None
     channels_last: bool = False
     seed: int = 0
     threads: int | None = None
@@ -115,10 +146,18 @@ class RunSpec:
             raise RecipeError(f"name must do as the name of a file, got {self.name!r}")
         if self.threads is not None and self.threads < 1:
             raise RecipeError(f"threads must be at least 1, got {self.threads}")
+        earlier: list[str] = []
+        for name, phase in self.phases().items():
+            if phase.distill is not None and phase.distill.teacher not in earlier:
+                known = ", ".join(earlier) or "there is none"
+                raise RecipeError(
+                    f"{name}.distill: no phase {phase.distill.teacher!r} comes before it; earlier: {known}"
+                )
+            earlier.append(name)
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:
-        """Read a run file; ``recipe`` may be a path, relative to the file.
+        """Read a run file; ``recipe`` and ``weights`` may be paths relative to the file.
 
         Raises:
             RecipeError: for anything that cannot be meant as written, naming the file and the key.
@@ -127,12 +166,22 @@ class RunSpec:
         data = read_mapping(path)
         if isinstance(data.get("recipe"), str):
             data["recipe"] = Recipe.load(path.parent / data["recipe"]).to_dict()
+        if isinstance(data.get("weights"), str) and (beside := path.parent / data["weights"]).exists():
+            data["weights"] = str(beside.absolute())
         data.setdefault("name", path.stem)
         return build(cls, data, str(path))
 
     def save(self, path: str | Path) -> None:
         """Write the run file, the recipe in place."""
         write_mapping(plain(self), path)
+
+    def weights_path(self) -> Path | None:
+        """Where the weights are that training starts from."""
+        return (
+            None
+            if self.weights is None
+            else resolve_data_root(self.data.init_args.get("data_root")) / self.weights
+        )
 
     def phases(self) -> dict[str, Phase]:
         """The phases that there are, by name, in order."""

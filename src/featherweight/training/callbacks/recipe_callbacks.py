@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable  # noqa: TC003
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TC002  (Lightning's command line reads the annotations at run time)
 from torch.nn.functional import cross_entropy
 
-from featherweight.compression import rules_for, rules_to_prune, share_by
+from featherweight.compression import rules_for, rules_to_prune, settled_for_training, share_by
 from featherweight.constraints import Latent, Mask, Sharing
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
-from featherweight.selection import prune_rules, targets_of
+from featherweight.selection import prune_rules, remove_dead_units, targets_of
 from featherweight.sharing import RuleWeights, relabel_rules
 from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.constrained import ConstrainedCallback
@@ -103,6 +104,7 @@ class PruneByRecipe(ConstrainedCallback):
                 mask = trainer.strategy.broadcast(self.constraints.mask(name))
                 if mask is not None:
                     self.constraints.set_mask(name, mask)
+        remove_dead_units(self.recipe, self.constraints)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say so where training ended before a schedule did."""
@@ -166,22 +168,25 @@ class ShareByRecipe(ConstrainedCallback):
         self._rules: list[RuleWeights] = []
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Cluster, unless a checkpoint held the clusters."""
+        """Choose bits and cluster, unless a checkpoint held the clusters."""
         resumed = self._restored is not None
         super().on_train_start(trainer, pl_module)
         model = plain_model(pl_module)
         self._rules = list(rules_for(model, self.recipe))
         if resumed:
             return
-        data = self._some_batches(trainer, pl_module) if self._needs_data() else None
-        share_by(
-            self.recipe,
+        data = list(self._some_batches(trainer, pl_module)) if self._needs_data() else None
+        loss = cross_entropy if data is not None else None
+        optimizer = trainer.optimizers[0] if trainer.optimizers else None
+        self.recipe = settled_for_training(
             model,
-            self.constraints,
-            optimizer=trainer.optimizers[0] if trainer.optimizers else None,
+            self.recipe,
+            optimizer=optimizer,
             data=data,
-            loss=cross_entropy if data is not None else None,
+            loss=loss,
+            progress=LoggedProgress(logger.info),
         )
+        share_by(self.recipe, model, self.constraints, optimizer=optimizer, data=data, loss=loss)
         for rule, weights in rules_to_prune(model, self.recipe):
             if rule.quantize is None:
                 for name, weight in weights.items():
@@ -190,9 +195,21 @@ class ShareByRecipe(ConstrainedCallback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Give weights their clusters anew where a rule says so; the first epoch has just done so."""
         if trainer.current_epoch > 0:
-            relabel_rules(self._rules, self.constraints)
+            relabel_rules(self._rules, self.constraints, self.recipe.bits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Clusters, and the bits that were chosen."""
+        return {"constraints": super().state_dict(), "bits": dict(self.recipe.bits)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training starts."""
+        super().load_state_dict(state_dict["constraints"])
+        if self.recipe.undecided:
+            self.recipe = replace(self.recipe, bits=dict(state_dict["bits"]))
 
     def _needs_data(self) -> bool:
+        if self.recipe.undecided:
+            return True
         return any(r.quantize is not None and r.quantize.weights == "fisher" for r in self.recipe.rules)
 
     @staticmethod
