@@ -36,8 +36,15 @@ from featherweight.training.spec import ClassSpec, read_model_and_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: What NNCodec's package imports for its own training and logging; plain coding calls none of it.
-_UNUSED_BY_CODING = ("h5py", "cv2", "torchvision", "wandb", "flwr", "tensorflow", "pandas", "datasets")
+#: What NNCodec's package imports for its own training and logging; plain coding calls none of it, and it
+#: is left out with --no-deps.
+_UNUSED_BY_CODING = (
+    "h5py",
+    "wandb",
+    "nncodec.framework.applications",
+    "nncodec.framework.use_case_init",
+    "nncodec.framework.tensorflow_model",
+)
 
 
 def main() -> int:
@@ -177,7 +184,7 @@ class _Absent:
     """Finds :class:`_Anything` for packages that are not installed."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name.partition(".")[0] not in _UNUSED_BY_CODING:
+        if not f"{name}.".startswith(tuple(f"{unused}." for unused in _UNUSED_BY_CODING)):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
@@ -191,7 +198,7 @@ class _Absent:
 @contextlib.contextmanager
 def _without_what_coding_needs_not() -> Iterator[None]:
     finder = _Absent()
-    sys.meta_path.append(finder)
+    sys.meta_path.insert(0, finder)
     try:
         yield
     finally:

@@ -42,14 +42,15 @@ INTRODUCTION = """# Results
 
 <!-- written by make results-table; edit results/*.json, results/published.yaml or benchmarks/results.py -->
 
-Each of our rows is one command, and its file lies in [results/](results) where it is under 1 MB. `make check-results`
-tests every file again and fails where a claimed error or size does not come out;
+Each of our rows is one command, and its file lies in [results/](results) where it is under 1 MB. `make
+check-results` tests every file again and fails where a claimed error or size does not come out;
 [docs/results.md](docs/results.md) says how a result is made and checked.
 
 How sizes are counted: **B** is the bytes of the file on disk (container, codebooks, positions, biases and
-batch-norm statistics included) against the dense float32 network; *H* is Han's accounting (weight codes, position
-codes, codebooks); *N* is weights over nonzero weights. Errors of ours are of the test set, of the network decoded from
-the file. Published ratios stand as they were published, by the count that their column names: only B is what a user gets.
+batch-norm statistics included) against the dense float32 network; *H* is Han's accounting (weight codes,
+position codes, codebooks); *N* is weights over nonzero weights. Errors of ours are of the test set, of the
+network decoded from the file. Published ratios stand as they were published, by the count that their column
+names: only B is what a user gets.
 """
 
 
@@ -206,9 +207,9 @@ def write_tables(root: Path) -> int:
 
 def _about(versions: Sequence[str]) -> str:
     return (
-        "Bytes of whole files, by `make results-compare`. The dense file is safetensors, and `zip -9` packs it; int8 "
-        "is PyTorch's own dynamic quantization of the fully connected layers (`torch.ao.quantization`), its state "
-        "dict saved; NNCodec is the reference of ISO/IEC 15938-17 at its default settings. "
+        "Bytes of whole files, by `make results-compare`. The dense file is safetensors; `zip -9` packs it; "
+        "int8 is PyTorch's own dynamic quantization of the fully connected layers (`torch.ao.quantization`), "
+        "its state dict saved; NNCodec is the reference of ISO/IEC 15938-17 at its default settings. "
         f"Measured with {', '.join(versions)}."
     )
 
