@@ -62,7 +62,8 @@ def relative_error(model: nn.Module, bits: Mapping[str, int]) -> float:
             shared = fw.compress({name: weight}, rule)[name]
             assert isinstance(shared, fw.QuantizedTensor)
             exact = weight.detach().double().numpy()
-            total += float(np.square(exact - shared.dequantize()).sum() / np.square(exact).sum())
+            error = float(np.square(exact - shared.dequantize()).sum())
+            total += error / (float(np.square(exact).sum()) - error)
     return total
 
 
