@@ -303,7 +303,7 @@ class _LossRise:
 
 
 def _weight_error(name: str, tensor: torch.Tensor, shared: QuantizedTensor) -> float:
-    """Squared error e over what it leaves of the power p, e / (p − e): noise over signal at a layer's outputs.
+    """Squared error e over what it leaves of the power p, e / (p − e): noise over signal at the outputs.
 
     At most a hundred times e / p, so that a tensor that keeps nothing has a cost as well.
     """

@@ -36,9 +36,9 @@ class Budget:
         min_bits: the fewest that a tensor may get.
         max_bits: the most.
         sensitivity: what an error costs: ``weights``, the squared error over the power that the tensor keeps,
-            which needs no data; ``fisher``, the squared error weighed by the Fisher diagonal; ``loss``, the rise of the
-            loss with this tensor alone quantized. ``fisher`` where there are data, ``weights`` elsewhere,
-            unless given.
+            which needs no data; ``fisher``, the squared error weighed by the Fisher diagonal; ``loss``, the
+            rise of the loss with this tensor alone quantized. ``fisher`` where there are data, ``weights``
+            elsewhere, unless given.
     """
 
     size: str | int | None = None
