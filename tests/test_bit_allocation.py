@@ -62,7 +62,8 @@ def relative_error(model: nn.Module, bits: Mapping[str, int]) -> float:
             shared = fw.compress({name: weight}, rule)[name]
             assert isinstance(shared, fw.QuantizedTensor)
             exact = weight.detach().double().numpy()
-            total += float(np.square(exact - shared.dequantize()).sum() / np.square(exact).sum())
+            error = float(np.square(exact - shared.dequantize()).sum())
+            total += error / (float(np.square(exact).sum()) - error)
     return total
 
 
@@ -167,7 +168,7 @@ def test_what_cannot_be_chosen(model: nn.Module, data: list[tuple[torch.Tensor, 
         fw.choose_bits({"a.weight": torch.arange(4)}, recipe(mean_bits=3.0))
     only = fw.Recipe(
         (fw.Rule("*.weight", quantize=fw.Quantize(method="fixed_point", bits="auto")),),
-        budget=fw.Budget(mean_bits=4.0, max_bits=1),
+        budget=fw.Budget(mean_bits=4.0, min_bits=1, max_bits=1),
     )
     with pytest.raises(fw.RecipeError, match=r"0.weight: fixed_point has 2 to 16 bits"):
         fw.choose_bits(model, only)

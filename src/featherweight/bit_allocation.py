@@ -303,10 +303,14 @@ class _LossRise:
 
 
 def _weight_error(name: str, tensor: torch.Tensor, shared: QuantizedTensor) -> float:
-    """Squared error over the tensor's power: the noise in a layer's outputs relative to them."""
+    """Squared error e over what it leaves of the power p, e / (p − e): noise over signal at the outputs.
+
+    At most a hundred times e / p, so that a tensor that keeps nothing has a cost as well.
+    """
     array = _wide(tensor)
     power = float((array**2).sum())
-    return float(((array - _values(shared)) ** 2).sum()) / power if power else 0.0
+    error = float(((array - _values(shared)) ** 2).sum())
+    return error / max(power - error, 0.01 * power) if power else 0.0
 
 
 def _wide(tensor: torch.Tensor) -> NDArray[np.float64]:

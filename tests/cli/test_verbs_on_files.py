@@ -119,6 +119,39 @@ def test_compress_prunes_and_shares_as_told(command, checkpoint, tmp_path):
             assert file.info(name).coder == "fixed"
 
 
+def test_compress_chooses_bits_under_a_target(command, checkpoint, tmp_path):
+    sizes = {}
+    for bits in ("2", "4"):
+        command("compress", checkpoint, "-o", tmp_path / f"{bits}.fwt", "--bits", bits)
+        sizes[bits] = (tmp_path / f"{bits}.fwt").stat().st_size
+    between = (sizes["2"] + sizes["4"]) // 2
+    target = tmp_path / "auto.fwt"
+    arguments = ("--bits", "auto", "--target-size", str(between), "--json")
+    code, out, err = command("compress", checkpoint, "-o", target, *arguments)
+    assert (code, err) == (0, "")
+    assert sizes["2"] <= json.loads(out)["bytes"] <= between
+    few, many = tmp_path / "few.fwt", tmp_path / "many.fwt"
+    for path, mean in ((few, "3"), (many, "6.5")):
+        assert command("compress", checkpoint, "-o", path, "--bits", "auto", "--target-bits", mean)[0] == 0
+        with fw.open_file(path) as file:
+            names = ("conv.weight", "fc.weight")
+            infos = [file.info(file.info(name).alias_of or name) for name in names]
+        weights = sum(int(np.prod(info.shape)) for info in infos)
+        assert 8 * sum(info.bytes for info in infos) / weights <= float(mean)
+    assert few.stat().st_size < many.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "target", [("--target-size", "10"), ("--target-bits", "0.01"), ("--target-size", "a lot")]
+)
+def test_compress_under_a_target_out_of_reach(command, checkpoint, tmp_path, target):
+    code, out, err = command("compress", checkpoint, "-o", tmp_path / "m.fwt", "--bits", "auto", *target)
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert ("size is a number of bytes" if "a lot" in target else "is out of reach: bits from") in err
+    assert not (tmp_path / "m.fwt").exists()
+
+
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_compress_with_a_recipe_does_as_the_library(command, checkpoint, tmp_path, scope):
     recipe = fw.Recipe(
@@ -155,6 +188,11 @@ def test_compress_with_a_recipe_does_as_the_library(command, checkpoint, tmp_pat
         ("--recipe", "r.yaml", "--sparsity", "0"),
         ("--bits", "9"),
         ("--bits", "0"),
+        ("--bits", "many"),
+        ("--bits", "auto"),
+        ("--bits", "auto", "--target-bits", "3", "--target-size", "2KB"),
+        ("--bits", "3", "--target-size", "2KB"),
+        ("--target-bits", "3"),
         ("--sparsity", "1.5"),
         ("--sparsity", "much"),
         ("--coder", "gzip"),

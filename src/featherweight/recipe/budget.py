@@ -35,15 +35,15 @@ class Budget:
             counted.
         min_bits: the fewest that a tensor may get.
         max_bits: the most.
-        sensitivity: what an error costs: ``weights``, the squared error over the tensor's power, which needs
-            no data; ``fisher``, the squared error weighed by the Fisher diagonal; ``loss``, the rise of the
-            loss with this tensor alone quantized. ``fisher`` where there are data, ``weights`` elsewhere,
-            unless given.
+        sensitivity: what an error costs: ``weights``, the squared error over the power that the tensor keeps,
+            which needs no data; ``fisher``, the squared error weighed by the Fisher diagonal; ``loss``, the
+            rise of the loss with this tensor alone quantized. ``fisher`` where there are data, ``weights``
+            elsewhere, unless given.
     """
 
     size: str | int | None = None
     mean_bits: float | None = None
-    min_bits: int = 1
+    min_bits: int = 2
     max_bits: int = 8
     sensitivity: str | None = None
 
