@@ -21,7 +21,7 @@ FLOORS = [
     {"constraints"},
     {"recipe"},
     {"lazy", "channel_rules"},
-    {"sharing"},
+    {"sharing", "output_correction"},
     {"selection", "compression", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},
