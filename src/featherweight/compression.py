@@ -100,6 +100,7 @@ def _corrected(
     data: Iterable[Any],
 ) -> dict[str, torch.Tensor]:
     """Biases and running statistics corrected on data, rounded as their rules say; quantized ones stay."""
+    from featherweight.files import to_torch
     from featherweight.output_correction import corrected
 
     state, fixed = {}, set()

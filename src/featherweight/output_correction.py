@@ -1,9 +1,9 @@
 """Biases and batch-norm statistics of a quantized network, corrected on a few inputs.
 
-Rounded weights move the mean of a unit's output, and that of all units after it. Each layer's bias takes the shift
-back (M. Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019, section 4.2,
-the empirical variant), and batch normalisation's running mean and variance follow what its inputs became. Layers are
-corrected in the order in which they run, each on the outputs of those corrected before it.
+Rounded weights move the mean of a unit's output, and that of all units after it. Each layer's bias takes the
+shift back (M. Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019,
+section 4.2, the empirical variant), and batch normalisation's running mean and variance follow what its inputs
+became. Layers are corrected in the order in which they run, each on the outputs of those before it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def corrected(
         fixed: names of tensors to leave alone.
 
     Returns:
-        By name, the tensors that changed. The running variance is scaled by the ratio of the variances, so that a
-        network that was not quantized stays as it is.
+        By name, the tensors that changed. The running variance is scaled by the ratio of the variances, so
+        that a network that was not quantized stays as it is.
 
     Raises:
         RecipeError: where the data hold no inputs.

@@ -107,10 +107,10 @@ def _report(args: Namespace, before: int, size: int, dense: int) -> None:
 def default_recipe(
     path: Path, specs: Mapping[str, TensorSpec], sparsity: float | None, bits: int | None
 ) -> fw.Recipe:
-    """Prune and share float tensors of two dimensions or more; biases, norms and single rows stay as they are.
+    """Prune and share float tensors of two dimensions or more; biases, norms and single rows stay.
 
-    Embeddings are looked up rather than multiplied, so that no error averages out: they are not pruned and get
-    at least 6 bits, and so does a head that is tied to one.
+    Embeddings are looked up rather than multiplied, so that no error averages out: they are not pruned and
+    get at least 6 bits, and so does a head that is tied to one.
 
     Raises:
         CheckpointError: if there is no such tensor.

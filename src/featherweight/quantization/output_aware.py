@@ -2,16 +2,17 @@
 
 A layer's output changes by e·x where its weights change by e and its input is x, so that the mean squared
 change is eᵀ H e, H = E[x xᵀ]. Rounding each weight to the nearest level minimises it for inputs that are
-independent and of mean 0, which hardly any layer gets. With inputs at hand, H = XᵀX / samples (E. Frantar & D.
-Alistarh, "Optimal Brain Compression", 2022, minimise the same). Without, C. Guo et al., "SQuant", 2022, let the
-errors of each kernel and of each filter sum to nearly 0. Here H is a prior instead (a variant of our own):
+independent and of mean 0, which hardly any layer gets. With inputs at hand, H = XᵀX / samples: E. Frantar &
+D. Alistarh, "Optimal Brain Compression", 2022, minimise the same. Without, C. Guo et al., "SQuant", 2022, let
+the errors of each kernel and of each filter sum to nearly 0. Here H is a prior (a variant of our own):
 
     H = I ⊗ R + β 11ᵀ,    R_pq = ρ^distance(p, q)
 
-R says that what neighbouring pixels of a feature map hold is alike, β that inputs have a mean of one sign, as they
-do behind a ReLU. A layer that sees an image has correlated colours besides. Coordinate descent moves each weight to
-its best level, the others as they are; then levels move to where they are best (least squares), and so on. Nothing
-ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per weight, whatever the size of the layer.
+R says that what neighbouring pixels of a feature map hold is alike, β that inputs have a mean of one sign, as
+they do behind a ReLU. A layer that sees an image has correlated colours besides. Coordinate descent moves each
+weight to its best level, the others as they are; then levels move to where they are best (least squares), and
+so on. Nothing ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per weight, however large
+the layer.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from featherweight.errors import TensorError
 from featherweight.quantization.checks import check_finite
 from featherweight.quantization.compact import drop_unused
 from featherweight.quantization.kmeans import few_distinct
-from featherweight.tensors import QuantizedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from featherweight.tensors import QuantizedTensor
 
 #: ρ, the correlation of neighbouring pixels.
 PIXELS = 0.6
@@ -51,7 +53,7 @@ _MOST_POSITIONS = 1024
 
 @dataclass(frozen=True)
 class InputCovariance:
-    """H = I ⊗ ``within`` + ``between`` · 11ᵀ, of the inputs of a layer of n weights a row.
+    """H = I ⊗ ``within`` + ``between`` · 11ᵀ: inputs of a layer of n weights a row.
 
     Attributes:
         within: ``(b, b)``, symmetric, b a divisor of n: of inputs in one block, a kernel's positions say. With
@@ -143,7 +145,8 @@ def round_to_outputs(
     covariance = covariance or prior_covariance(weights.shape)
     if flat.shape[1] % covariance.within.shape[0]:
         raise TensorError(
-            f"a covariance of {covariance.within.shape[0]} inputs does not fit rows of {flat.shape[1]} weights"
+            f"a covariance of {covariance.within.shape[0]} inputs does not fit rows of "
+            f"{flat.shape[1]} weights"
         )
     if flat.dtype == np.float16:  # which Numba does not know
         flat = flat.astype(np.float32)

@@ -22,7 +22,9 @@ def descend(
     between: float,
     sweeps: int,
 ) -> int:
-    """Coordinate descent on eᵀ H e of every row, H = I ⊗ ``within`` + ``between`` · 11ᵀ; labels change in place.
+    """Coordinate descent on eᵀ H e of every row, H = I ⊗ ``within`` + ``between`` · 11ᵀ.
+
+    Labels change in place.
 
     Args:
         weights: ``(rows, n)``.
@@ -91,7 +93,10 @@ def normal_equations(
     within: NDArray[np.float64],
     between: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What the levels of least error solve while labels stay: ``(k, k)`` and ``(k,)``; else as :func:`descend`."""
+    """What the levels of least error solve while labels stay, ``(k, k)`` and ``(k,)``.
+
+    Arguments as of :func:`descend`.
+    """
     rows, n = weights.shape
     b = within.shape[0]
     matrix, right = np.zeros((k, k)), np.zeros(k)

@@ -62,8 +62,8 @@ class Quantize:
         scale_lr: of ``ttq``: the learning rate of W_p and W_n over that of the weights.
         per_channel: each row (output channel) of a tensor by itself, with levels of its own.
         codebook_dtype: round shared values to ``float16`` or ``bfloat16``, so that each takes 16 bits.
-        rounding: of ``kmeans`` and ``optimal``: ``nearest``, or ``outputs``, which keeps what layers give rather
-            than their weights (:mod:`featherweight.quantization.output_aware`).
+        rounding: of ``kmeans`` and ``optimal``: ``nearest``, or ``outputs``, which keeps what layers give
+            rather than their weights (:mod:`featherweight.quantization.output_aware`).
         update_labels: at the start of each later epoch of training, weights go to their nearest centroid.
         re_quantize: at the start of each later epoch of training, quantize anew.
     """
