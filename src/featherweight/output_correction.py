@@ -2,8 +2,8 @@
 
 Rounded weights move the mean of a unit's output, and that of all units after it. Each layer's bias takes the
 shift back (M. Nagel et al., "Data-free quantization through weight equalization and bias correction", 2019,
-section 4.2, the empirical variant), and batch normalisation's running mean and variance follow what its inputs
-became. Layers are corrected in the order in which they run, each on the outputs of those before it.
+section 4.2, the empirical variant), and batch normalisation's running mean and variance follow what its
+inputs became. Layers are corrected in the order in which they run, each on the outputs of those before it.
 """
 
 from __future__ import annotations

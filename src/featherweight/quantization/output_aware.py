@@ -9,10 +9,10 @@ the errors of each kernel and of each filter sum to nearly 0. Here H is a prior 
     H = I ⊗ R + β 11ᵀ,    R_pq = ρ^distance(p, q)
 
 R says that what neighbouring pixels of a feature map hold is alike, β that inputs have a mean of one sign, as
-they do behind a ReLU. A layer that sees an image has correlated colours besides. Coordinate descent moves each
-weight to its best level, the others as they are; then levels move to where they are best (least squares), and
-so on. Nothing ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per weight, however large
-the layer.
+they do behind a ReLU. A layer that sees an image has correlated colours besides. Coordinate descent moves
+each weight to its best level, the others as they are; then levels move to where they are best (least squares),
+and so on. Nothing ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per weight, however
+large the layer.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class InputCovariance:
     """H = I ⊗ ``within`` + ``between`` · 11ᵀ: inputs of a layer of n weights a row.
 
     Attributes:
-        within: ``(b, b)``, symmetric, b a divisor of n: of inputs in one block, a kernel's positions say. With
-            b = n it is any H, such as XᵀX / samples.
+        within: ``(b, b)``, symmetric, b a divisor of n: of inputs in one block, a kernel's positions say.
+            With b = n it is any H, such as XᵀX / samples.
         between: of every two inputs.
     """
 
