@@ -50,7 +50,16 @@ def test_a_transformer(command, language, tmp_path, bits, least):
     torch.save(language.state_dict(), tmp_path / "net.pt")
     target = tmp_path / "net.fwt"
     code, out, err = command(
-        "compress", tmp_path / "net.pt", "-o", target, "--bits", str(bits), "--coder", "context", "--json"
+        "compress",
+        tmp_path / "net.pt",
+        "-o",
+        target,
+        "--bits",
+        str(bits),
+        "--coder",
+        "context",
+        "--json",
+        "--quiet",
     )
     assert (code, err) == (0, "")
     weights = sum(p.numel() for p in language.parameters() if p.ndim > 1)

@@ -153,7 +153,7 @@ class Quantize:
 
     def keeps_zeros(self, zero_fraction: float) -> bool:
         """Whether zeros stay zero in a tensor of which this fraction is zero."""
-        return zero_fraction > _PRUNED_FROM if self.fix_zeros is None else self.fix_zeros
+        return bool(zero_fraction > _PRUNED_FROM) if self.fix_zeros is None else self.fix_zeros
 
     def apply(
         self, weights: NDArray[Any], importance: NDArray[Any] | None = None, power: float | None = None
@@ -204,11 +204,11 @@ _TRAINED = {"update_labels", "re_quantize"}
 
 METHODS: dict[str, Method] = {
     "kmeans": Method(
-        lambda w, q, h, _: quantize_kmeans(w, q.bits, q.init, q.fix_zeros is not False, q.seed, h),
+        lambda w, q, h, _: quantize_kmeans(w, q.bits, q.init, bool(q.fix_zeros), q.seed, h),
         frozenset({"init", "seed", "weights", "per_channel", "rounding", *_TRAINED}),
     ),
     "optimal": Method(
-        lambda w, q, h, _: quantize_optimal(w, q.bits, q.fix_zeros is not False, h),
+        lambda w, q, h, _: quantize_optimal(w, q.bits, bool(q.fix_zeros), h),
         frozenset({"weights", "per_channel", "rounding", *_TRAINED}),
     ),
     "ecsq": Method(
@@ -218,7 +218,7 @@ METHODS: dict[str, Method] = {
         frozenset({"init", "seed", "weights", "lagrangian", "rate", *_TRAINED}),
     ),
     "uniform": Method(
-        lambda w, q, _h, _p: quantize_uniform(w, q.bits, q.fix_zeros is not False),
+        lambda w, q, _h, _p: quantize_uniform(w, q.bits, bool(q.fix_zeros)),
         frozenset({"per_channel", *_TRAINED}),
         bits=(1, 16),
     ),
