@@ -11,7 +11,8 @@ the errors of each kernel and of each filter sum to nearly 0. Here H is a prior 
 R says that what neighbouring pixels of a feature map hold is alike, β that inputs have a mean of one sign, as
 they do behind a ReLU. A layer that sees an image has correlated colours besides. Coordinate descent moves
 each weight to its best level, the others as they are; then levels move to where they are best (least
-squares), and so on. Nothing ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per weight, however
+squares), and so on. Nothing ever increases eᵀ H e. H is never formed: a sweep costs a kernel's size per
+weight, however
 large the layer.
 """
 
