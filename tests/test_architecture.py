@@ -21,7 +21,7 @@ FLOORS = [
     {"constraints"},
     {"recipe"},
     {"lazy", "channel_rules"},
-    {"sharing"},
+    {"sharing", "output_correction"},
     {"selection", "accuracy_bounded", "compression", "bit_allocation", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -53,15 +53,18 @@ def compress(
     model: torch.nn.Module | Mapping[str, torch.Tensor],
     recipe: Recipe,
     *,
+    data: Iterable[Any] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, torch.Tensor | QuantizedTensor]:
-    """Prune and quantize a trained model after training, without data.
+    """Prune and quantize a trained model after training, without data or with a few inputs.
 
     Args:
         model: a module or its state dict; it is not changed. Buffers of a module, such as the running
             statistics of batch normalisation, are left raw; in a state dict they cannot be told.
         recipe: what to do with which tensor. Schedules are taken at their end. A tied tensor is one
             tensor: the first rule that matches any of its names holds.
+        data: batches of inputs, or of ``(inputs, targets)``, to correct biases and the running statistics of
+            batch normalisation by (:mod:`featherweight.output_correction`); asks for a module.
         progress: called with the name of each tensor when it is done, tied ones once.
 
     Returns:
@@ -69,16 +72,44 @@ def compress(
         rule quantizes is a ``torch.Tensor``; tied tensors are one object under several names.
 
     Raises:
-        RecipeError: where a rule matches no tensor, or prunes by an importance that needs data.
+        RecipeError: where a rule matches no tensor, or prunes by an importance that needs data; where there
+            are data without a module, or without an input.
         TensorError: where weights are not finite, naming the tensor.
     """
+    module = model if isinstance(model, torch.nn.Module) else None
+    if data is not None and module is None:
+        raise RecipeError("data correct the biases of a module; pass the module, not its state dict")
     lazy = compressed_tensors(model, _settled(model, recipe))
     made = {}
     for name in lazy.distinct:
         made[name] = lazy[name]
         if progress is not None:
             progress(name)
+    if data is not None and module is not None:
+        made |= _corrected(module, lazy, made, data)
     return {name: made[owner] for name, owner in lazy.owners.items()}
+
+
+def _corrected(
+    model: torch.nn.Module,
+    lazy: CompressedTensors,
+    made: Mapping[str, torch.Tensor | QuantizedTensor],
+    data: Iterable[Any],
+) -> dict[str, torch.Tensor]:
+    """Biases and running statistics corrected on data, rounded as their rules say; quantized ones stay."""
+    from featherweight.files import to_torch
+    from featherweight.output_correction import corrected
+
+    state, fixed = {}, set()
+    for name, owner in lazy.owners.items():
+        tensor = made[owner]
+        if isinstance(tensor, QuantizedTensor):
+            fixed.add(name)
+            state[name] = to_torch(tensor).to(model.state_dict()[name].device)
+        else:
+            state[name] = tensor
+    changed = corrected(model, state, data, fixed)
+    return {lazy.owners[name]: lazy.rounded(lazy.owners[name], tensor) for name, tensor in changed.items()}
 
 
 def compress_lazily(
@@ -178,13 +209,17 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
             if rule.quantize is not None and rule.quantize.auto and name not in self._float
         }
 
+    def rounded(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor in the place of one that is not quantized, rounded as its rule says."""
+        rule = self._rules.get(name, self._stored.get(name))
+        return tensor if rule is None else round_stored(name, tensor, rule)
+
     def __getitem__(self, name: str) -> torch.Tensor | QuantizedTensor:
         name = self.owners[name]
         tensor = self.pruned(name)
         rule = self._rules.get(name)
         if rule is None:
-            stored = self._stored.get(name)
-            return tensor if stored is None else round_stored(name, tensor, stored)
+            return self.rounded(name, tensor)
         if rule.quantize is None or name in self._float:
             return round_stored(name, tensor, rule)
         spec = rule.quantize.settled(name, self._bits)

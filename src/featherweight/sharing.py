@@ -234,18 +234,20 @@ def _constrain(
         constraints.set_latent(
             name, Ternary(shadow, keep, scales=scales, threshold=spec.threshold, scale_lr=spec.scale_lr)
         )
-    elif spec.method == "fixed_point":
+        return
+    if spec.method == "fixed_point":
         i = spec.integer_bits
         if i is None:
             i = choose_integer_bits(shadow.cpu().double().numpy())
         constraints.set_latent(name, FixedPoint(shadow, keep, bits=spec.width, integer_bits=i))
-    elif spec.update_labels or spec.re_quantize:
-        fixed = spec.fix_zeros
+        return
+    fixed = spec.keeps_zeros(float((shadow == 0).double().mean()) if shadow.numel() else 0.0)
+    if spec.update_labels or spec.re_quantize:
         latent = Relabelled(shadow, keep=(shadow != 0) if fixed else keep, fixed_zero=fixed)
         latent.relabel(shared)
         constraints.set_latent(name, latent)
     else:
-        constraints.set_sharing(name, shared, fixed_zero=spec.fix_zeros)
+        constraints.set_sharing(name, shared, fixed_zero=fixed)
 
 
 def relabel_rules(

@@ -115,7 +115,7 @@ def record_tables(records: Sequence[ResultRecord], published: Published) -> str:
         ours = _of(records, group)
         if not ours:
             continue
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (
                 f"**{record.name}**",
                 f"**{record.error_percent:.2f} %**",

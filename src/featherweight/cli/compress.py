@@ -30,6 +30,16 @@ AUTO = "auto"
 #: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
 CONVOLUTION_BITS, MATRIX_BITS = 8, 5
 
+#: Bits of embeddings at least.
+EMBEDDING_BITS = 6
+
+#: Weights of so many bits at most are rounded by what layers give.
+OUTPUT_AWARE_BITS = 6
+
+#: What names of embeddings (and of heads tied to them) and of normalisation layers have in them.
+_EMBEDDING = re.compile(r"embed|(^|[._])emb([._]|$)|(^|\.)(wte|wpe|shared)\.weight$", re.IGNORECASE)
+_NORM = re.compile(r"norm|(^|[._])(ln|bn)(\d|_|\.)", re.IGNORECASE)
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
@@ -113,7 +123,10 @@ def default_recipe(
     bits: str | int | None,
     budget: fw.Budget | None = None,
 ) -> fw.Recipe:
-    """Prune and share every float tensor of two dimensions or more; biases and norms stay as they are.
+    """Prune and share float tensors of two dimensions or more; biases, norms and single rows stay.
+
+    Embeddings are looked up rather than multiplied, so that no error averages out: they are not pruned and
+    get at least 6 bits, and so does a head that is tied to one.
 
     Args:
         path: of the checkpoint, for errors.
@@ -126,19 +139,31 @@ def default_recipe(
         CheckpointError: if there is no such tensor.
     """
     floats = [(name, spec) for name, spec in specs.items() if spec.dtype.startswith(("float", "bfloat"))]
-    matrices = [name for name, spec in floats if len(spec.shape) == 2]
-    convolutions = [name for name, spec in floats if len(spec.shape) > 2]
+    layers = [(name, spec) for name, spec in floats if len(spec.shape) > 1 and not _NORM.search(name)]
+    embeddings = [name for name, _ in layers if _EMBEDDING.search(name)]
+    layers = [(name, spec) for name, spec in layers if name not in embeddings and spec.shape[0] > 1]
+    matrices = [name for name, spec in layers if len(spec.shape) == 2]
+    convolutions = [name for name, spec in layers if len(spec.shape) > 2]
     prune = fw.Prune(sparsity=sparsity) if sparsity is not None else None
-    rules = tuple(
-        fw.Rule(_just(names), prune, fw.Quantize(bits=bits or usual))
-        for names, usual in ((convolutions, CONVOLUTION_BITS), (matrices, MATRIX_BITS))
-        if names
+    looked_up = bits if isinstance(bits, str) else max(bits or MATRIX_BITS, EMBEDDING_BITS)
+    chosen = (
+        (embeddings, None, fw.Quantize("kmeans", looked_up, init="density")),
+        (convolutions, prune, _usual(bits or CONVOLUTION_BITS)),
+        (matrices, prune, _usual(bits or MATRIX_BITS)),
     )
+    rules = tuple(fw.Rule(_just(names), how, quantize) for names, how, quantize in chosen if names)
     if not rules:
         raise CheckpointError(
             f"{path}: has no float tensor of two dimensions or more to compress; name others in a --recipe"
         )
     return fw.Recipe(rules, budget=budget)
+
+
+def _usual(bits: str | int) -> fw.Quantize:
+    """Few bits rounded so that outputs change least; with many there is nothing to gain."""
+    if isinstance(bits, str) or bits > OUTPUT_AWARE_BITS:
+        return fw.Quantize(bits=bits)
+    return fw.Quantize("optimal", bits, fix_zeros=None, rounding="outputs")
 
 
 def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:

@@ -6,6 +6,12 @@ from featherweight.quantization.ecsq import RATES, quantize_ecsq
 from featherweight.quantization.fixed_point import quantize_fixed_point
 from featherweight.quantization.kmeans import INITIALIZATIONS, kmeans_codebook, lloyd, quantize_kmeans
 from featherweight.quantization.optimal import quantize_optimal
+from featherweight.quantization.output_aware import (
+    InputCovariance,
+    output_error,
+    prior_covariance,
+    round_to_outputs,
+)
 from featherweight.quantization.per_channel import quantize_per_channel
 from featherweight.quantization.rounding import round_to
 from featherweight.quantization.ternary import quantize_ternary
@@ -15,6 +21,7 @@ from featherweight.quantization.weighted import adam_second_moments, fisher_diag
 __all__ = [
     "INITIALIZATIONS",
     "RATES",
+    "InputCovariance",
     "adam_second_moments",
     "assign_nearest",
     "drop_unused",
@@ -22,6 +29,8 @@ __all__ = [
     "kmeans_codebook",
     "lloyd",
     "midpoints",
+    "output_error",
+    "prior_covariance",
     "quantize_ecsq",
     "quantize_fixed_point",
     "quantize_kmeans",
@@ -32,4 +41,5 @@ __all__ = [
     "quantize_weighted",
     "round_codebook",
     "round_to",
+    "round_to_outputs",
 ]

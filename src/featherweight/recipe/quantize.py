@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from featherweight.errors import RecipeError
 from featherweight.quantization import (
     INITIALIZATIONS,
@@ -15,6 +17,7 @@ from featherweight.quantization import (
     quantize_optimal,
     quantize_ternary,
     quantize_uniform,
+    round_to_outputs,
 )
 from featherweight.strict import one_of
 
@@ -31,6 +34,12 @@ AUTO = "auto"
 #: Where the importance of single weights comes from.
 WEIGHTS = ("fisher", "adam")
 
+#: How weights come to their levels: each to the nearest, or so that the layer's outputs change least.
+ROUNDINGS = ("nearest", "outputs")
+
+#: Zeros are taken for pruned weights, unless a rule says, where they are more than this fraction.
+_PRUNED_FROM = 0.01
+
 #: What codebook values can be rounded to.
 CODEBOOK_DTYPES = ("float16", "bfloat16")
 
@@ -44,7 +53,8 @@ class Quantize:
         bits: the codebook holds at most 2^bits values, 1 to 8; ``uniform`` up to 16, ``fixed_point`` 2 to 16.
             ``auto``: chosen for each tensor under the recipe's ``budget``.
         init: where k-means starts: a name in :data:`~featherweight.quantization.INITIALIZATIONS`.
-        fix_zeros: pruned weights stay exactly zero, beside 2^bits − 1 centroids.
+        fix_zeros: pruned weights stay exactly zero, beside 2^bits − 1 centroids; ``None`` where more than one
+            weight in a hundred is zero.
         seed: for the random initializations.
         weights: ``fisher`` or ``adam``: squared errors count by what they cost the loss.
         lagrangian: of ``ecsq``: the squared error that a bit is worth, a fraction of the mean squared weight.
@@ -56,6 +66,8 @@ class Quantize:
         scale_lr: of ``ttq``: the learning rate of W_p and W_n over that of the weights.
         per_channel: each row (output channel) of a tensor by itself, with levels of its own.
         codebook_dtype: round shared values to ``float16`` or ``bfloat16``, so that each takes 16 bits.
+        rounding: of ``kmeans`` and ``optimal``: ``nearest``, or ``outputs``, which keeps what layers give
+            rather than their weights (:mod:`featherweight.quantization.output_aware`).
         update_labels: at the start of each later epoch of training, weights go to their nearest centroid.
         re_quantize: at the start of each later epoch of training, quantize anew.
     """
@@ -63,7 +75,7 @@ class Quantize:
     method: str = "kmeans"
     bits: str | int = 5
     init: str = "linear"
-    fix_zeros: bool = True
+    fix_zeros: bool | None = True
     seed: int = 0
     weights: str | None = None
     lagrangian: float | None = None
@@ -75,6 +87,7 @@ class Quantize:
     scale_lr: float = 1.0
     per_channel: bool = False
     codebook_dtype: str | None = None
+    rounding: str = "nearest"
     update_labels: bool = False
     re_quantize: bool = False
 
@@ -82,6 +95,7 @@ class Quantize:
         one_of("method", self.method, tuple(METHODS))
         one_of("init", self.init, tuple(INITIALIZATIONS))
         one_of("rate", self.rate, RATES)
+        one_of("rounding", self.rounding, ROUNDINGS)
         if self.weights is not None:
             one_of("weights", self.weights, WEIGHTS)
         if self.codebook_dtype is not None:
@@ -98,6 +112,11 @@ class Quantize:
             raise RecipeError("give either update_labels or re_quantize: the latter updates labels, too")
         if self.per_channel and self.weights is not None:
             raise RecipeError("give either weights or per_channel: rows of their own are not weighed")
+        if self.rounding != "nearest" and (self.weights is not None or self.update_labels):
+            other = "weights" if self.weights is not None else "update_labels"
+            raise RecipeError(
+                f"give either rounding: {self.rounding} or {other}: they assign weights otherwise"
+            )
         if self.method in ("ecsq", "fixed_point", "ttq") and not self.fix_zeros:
             raise RecipeError(f"zero is a value of {self.method}: fix_zeros cannot be false")
 
@@ -188,6 +207,10 @@ class Quantize:
         """Whether a tensor stays as it is, where ``ends`` are the network's first and last layer."""
         return self.method == "ttq" and self.float_ends and name in ends
 
+    def keeps_zeros(self, zero_fraction: float) -> bool:
+        """Whether zeros stay zero in a tensor of which this fraction is zero."""
+        return bool(zero_fraction > _PRUNED_FROM) if self.fix_zeros is None else self.fix_zeros
+
     def apply(
         self, weights: NDArray[Any], importance: NDArray[Any] | None = None, power: float | None = None
     ) -> QuantizedTensor:
@@ -201,7 +224,14 @@ class Quantize:
         Raises:
             TensorError: where weights are not finite.
         """
-        return METHODS[self.method].apply(weights, self, importance, power)
+        spec = self
+        if self.fix_zeros is None:
+            zeros = 1 - np.count_nonzero(weights) / max(1, weights.size)
+            spec = replace(self, fix_zeros=self.keeps_zeros(zeros))
+        quantized = METHODS[self.method].apply(weights, spec, importance, power)
+        if self.rounding == "outputs":
+            return round_to_outputs(weights, quantized, zeros_stay=bool(spec.fix_zeros))
+        return quantized
 
 
 #: ``(weights, rule, importance of each, power) -> quantized``.
@@ -230,12 +260,12 @@ _TRAINED = {"update_labels", "re_quantize"}
 
 METHODS: dict[str, Method] = {
     "kmeans": Method(
-        lambda w, q, h, _: quantize_kmeans(w, q.width, q.init, q.fix_zeros, q.seed, h),
-        frozenset({"init", "seed", "weights", "per_channel", *_TRAINED}),
+        lambda w, q, h, _: quantize_kmeans(w, q.width, q.init, bool(q.fix_zeros), q.seed, h),
+        frozenset({"init", "seed", "weights", "per_channel", "rounding", *_TRAINED}),
     ),
     "optimal": Method(
-        lambda w, q, h, _: quantize_optimal(w, q.width, q.fix_zeros, h),
-        frozenset({"weights", "per_channel", *_TRAINED}),
+        lambda w, q, h, _: quantize_optimal(w, q.width, bool(q.fix_zeros), h),
+        frozenset({"weights", "per_channel", "rounding", *_TRAINED}),
     ),
     "ecsq": Method(
         lambda w, q, h, power: quantize_ecsq(
@@ -244,7 +274,7 @@ METHODS: dict[str, Method] = {
         frozenset({"init", "seed", "weights", "lagrangian", "rate", *_TRAINED}),
     ),
     "uniform": Method(
-        lambda w, q, _h, _p: quantize_uniform(w, q.width, q.fix_zeros),
+        lambda w, q, _h, _p: quantize_uniform(w, q.width, bool(q.fix_zeros)),
         frozenset({"per_channel", *_TRAINED}),
         bits=(1, 16),
     ),
