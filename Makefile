@@ -8,6 +8,7 @@ BENCH := benchmarks/results
 
 .PHONY: demo test lint types unit setup clean golden fuzz
 .PHONY: experiments
+.PHONY: results results-table check-results results-compare
 .PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
 
 demo: setup  ## train, prune, share, code and test LeNet-300-100 on bundled digits
@@ -42,6 +43,20 @@ fuzz: setup  ## attack the reader with N hostile files
 
 experiments: setup  ## needs MNIST and about 25 minutes on one core; docs/experiments.md and its figures
 	$(BIN)/python docs/make_experiments.py --output runs/experiments
+
+results: setup  ## every recipe without a result, one command a row; ROWS="NAME ..." SEEDS="0 1 2"; resumable
+	$(BIN)/python benchmarks/results.py run $(ROWS) $(if $(SEEDS),--seeds $(SEEDS))
+
+results-table: setup  ## RESULTS.md and the README's table, from results/
+	$(BIN)/python benchmarks/results.py table
+
+check-results: setup  ## test every file of results/, and fail where a claim does not come out
+	$(BIN)/python benchmarks/results.py check $(ROWS)
+
+results-compare: setup  ## RUN="runs/NAME ...": their networks as safetensors, zip, int8 and by NNCodec
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nncodec==2.1.3 \
+		|| echo "NNCodec could not be built, it needs a C++ compiler: measured without it"
+	$(BIN)/python benchmarks/compare.py $(RUN)
 
 bench: bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming  ## side by side with peers; tables and JSON
 

@@ -22,7 +22,7 @@ FLOORS = [
     {"recipe"},
     {"lazy", "channel_rules"},
     {"sharing"},
-    {"selection", "compression", "bit_allocation", "files", "models", "data"},
+    {"selection", "accuracy_bounded", "compression", "bit_allocation", "files", "models", "data"},
     {"analysis", "interop"},
     {"training"},
     {"cli", "__main__"},

@@ -84,7 +84,7 @@ def test_compress(tmp_path, as_module):
     np.testing.assert_array_equal(shared.indices == 0, pruned == 0)
     assert shared.codebook[0] == 0
     assert shared.codebook.size <= 8
-    assert shared.coder == "huffman"
+    assert shared.coder == "context"
     kept = pruned[pruned != 0].astype(np.float32)
     np.testing.assert_array_equal(
         shared.indices[pruned != 0], assign_nearest(kept, shared.codebook[1:], offset=1)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import featherweight as fw
 from featherweight.models import LeNet5, LeNet300, ResNet20
 from featherweight.pruning import GRANULARITIES, any_in_group
+from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
 
 
 class Residual(nn.Module):
@@ -79,6 +80,8 @@ def recipe(match, importance, **more):
 def test_half_of_each_layer(make, match, name, granularity):
     if name == "sss" and granularity == "element":
         pytest.skip("refused, as test_factors.py checks")
+    if granularity == "channel" and name in CHANNEL_METHODS:
+        pytest.skip("removes channels, as tests/pruning/channels checks")
     torch.manual_seed(0)
     model = make()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -94,6 +97,27 @@ def test_half_of_each_layer(make, match, name, granularity):
         if key not in constraints:
             assert torch.equal(value, before[key]), key  # statistics of batch norm included
     assert model.training
+
+
+@pytest.mark.parametrize("name", ["l1norm", "l2norm"])
+def test_norms_of_channels_remove_them_which_a_mask_cannot(name):
+    with pytest.raises(fw.RecipeError, match=r"'conv\*' removes channels.*prune_channels_by"):
+        fw.prune(Residual(), recipe("conv*", name, granularity="channel", sparsity=0.5))
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"std": 1.0}, "got std"),
+        ({"count": 3}, "got count"),
+        ({"sparsity": 0.5, "threshold": 0.0}, "got threshold"),
+        ({"sparsity": 1.0}, r"got 1\.0"),
+        ({"sparsity": 0.5, "options": {"samples": 3}}, "l1norm has no options"),
+    ],
+)
+def test_channels_are_removed_by_sparsity_alone(more, reason):
+    with pytest.raises(fw.RecipeError, match=reason):
+        fw.Prune("l1norm", granularity="channel", **more)
 
 
 def test_the_network_learns_nothing_of_calibration_and_an_iterator_will_do():

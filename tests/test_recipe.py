@@ -108,7 +108,8 @@ def test_a_recipe_in_yaml(tmp_path):
                 code=Code("fixed"),
             ),
             Rule("fc*", Prune(sparsity=(0.5, 0.9), schedule=Schedule("stages", epochs=(0, 3)))),
-        )
+        ),
+        Code("huffman"),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.accuracy_bounded import BoundedPruning, is_bounded, prune_within
 from featherweight.channel_rules import refuse_channel_rules
 from featherweight.constraints import Constraints
 from featherweight.errors import RecipeError
@@ -17,8 +18,10 @@ from featherweight.pruning import (
     Loss,
     Progress,
     WeightImportance,
+    arrange_units,
     below_std,
     check_finite,
+    check_units,
     expand_groups,
     lowest_by_tensor,
     pooled_std,
@@ -27,7 +30,7 @@ from featherweight.pruning import (
     score,
 )
 from featherweight.recipe.patterns import layer_types_of
-from featherweight.selection import needs_data, prune_rules, targets_of
+from featherweight.selection import needs_data, prune_rules, refuse_at_once, remove_dead_units, targets_of
 from featherweight.sharing import (
     Batches,
     ends,
@@ -151,10 +154,8 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
             for rule, names in held.items()
         }
         for rule in held:
-            if rule.prune is not None and rule.prune.needs_data:
-                raise RecipeError(
-                    f"the rule for {rule.label!r} cannot be followed without data: {needs_data(rule.prune)}"
-                )
+            if rule.prune is not None:
+                refuse_at_once(rule.label, rule.prune)
         #: Tensors that rules do not prune or quantize but may round; and those that stay float.
         self._stored: dict[str, Rule] = {}
         self._float: set[str] = set()
@@ -282,6 +283,8 @@ def prune(
     optimizer: Optimizer | None = None,
     epoch: float | None = None,
     progress: Progress | None = None,
+    retrain: Callable[[int], object] | None = None,
+    accuracy: Callable[[], float] | None = None,
 ) -> Constraints:
     """Prune a model in training: set weights to zero and keep them there.
 
@@ -297,12 +300,14 @@ def prune(
         optimizer: obeys the masks from its next step on.
         epoch: where the rules' schedules stand, in epochs since pruning began; their end unless given.
         progress: called with what is being computed, how many steps of it are done, and how many there are.
+        retrain: trains the model with ``optimizer`` for so many epochs, for ``accuracy_bounded`` schedules.
+        accuracy: the model's validation accuracy in percent, for the same.
 
     Returns:
         The constraints, attached to ``optimizer`` if there is one (else call ``attach``).
 
     Raises:
-        RecipeError: where a rule matches no tensor, or its importance needs data and there are none.
+        RecipeError: where a rule matches no tensor, or what its importance or schedule needs is not given.
         TensorError: where weights are not finite or would all be pruned, naming the tensor.
     """
     if (data is None) != (loss is None):
@@ -317,8 +322,43 @@ def prune(
         calibration = Calibration(model, data, loss, progress)
         calibration.examples(1)  # no data at all are a mistake, needed or not
     constraints = _constraints(model, optimizer)
-    prune_rules(rules, constraints, epoch, calibration)
+    if is_bounded([rule for rule, _ in rules]):
+        if retrain is None or accuracy is None or optimizer is None:
+            raise RecipeError(
+                "an accuracy_bounded schedule needs retrain, accuracy and optimizer: give them to fw.prune, "
+                "or train by featherweight run or the callback PruneByRecipe"
+            )
+        prune_within(BoundedPruning(model, rules, constraints, [optimizer]), accuracy, retrain, calibration)
+    else:
+        prune_rules(rules, constraints, epoch, calibration)
+    remove_dead_units(recipe, constraints)
     return constraints
+
+
+def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Put a network's hidden units into the order in which they take the fewest bytes.
+
+    What it computes stays the same, but for the order in which sums are taken.
+
+    Args:
+        model: changed in place.
+        recipe: its ``units`` say which may change places; without any, nothing happens.
+
+    Raises:
+        RecipeError: where they do not fit the network.
+    """
+    check_recipe_units(model, recipe)
+    if recipe.units:
+        model.load_state_dict(arrange_units(model.state_dict(), recipe.unit_pairs()))
+
+
+def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
+    """Make sure that a recipe's ``units`` fit a network.
+
+    Raises:
+        RecipeError: naming the layers that do not.
+    """
+    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, recipe.unit_pairs())
 
 
 def share(
@@ -476,6 +516,7 @@ def rules_to_prune(
         if rule.prune is not None and not rule.prune.removes_channels:
             names = rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
             result.append((rule, {name: weights[name] for name in names}))
+    is_bounded([rule for rule, _ in result])
     return result
 
 

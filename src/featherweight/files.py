@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from featherweight.coding import DEFAULT_CODER
 from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import CheckpointError, TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
@@ -17,8 +18,6 @@ from featherweight.tensors import FLOAT_DTYPES, ITEM_SIZES, Alias, QuantizedTens
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
-
-DEFAULT_CODER = "huffman"
 
 
 def save_file(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from featherweight.coding import DEFAULT_CODER
 from featherweight.coding.numba_when_it_pays import expect
 from featherweight.errors import TensorError
 from featherweight.fileformat import FileReader, TensorInfo, find_codebook, write_file
@@ -37,7 +38,7 @@ def save_file(
     tensors: Mapping[str, NDArray[Any] | QuantizedTensor],
     path: str | os.PathLike[str],
     *,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = True,
 ) -> None:

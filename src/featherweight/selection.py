@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.constraints import Surgery
 from featherweight.errors import RecipeError
 from featherweight.pruning import (
     FunctionImportance,
@@ -17,10 +18,12 @@ from featherweight.pruning import (
     evaluating,
     expand_groups,
     group_shape,
+    per_bit,
     prune_below_std,
     prune_groups,
     refuse_empty,
     score,
+    without_dead_units,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from featherweight.constraints import Constraints
     from featherweight.pruning import Calibration
-    from featherweight.recipe import Prune, Rule
+    from featherweight.recipe import Prune, Recipe, Rule
 
 
 def prune_rules(
@@ -57,6 +60,15 @@ def prune_rules(
         prune_by(spec, weights, constraints, epoch, calibration)
     if functions and calibration is not None:
         calibration.network.zero_grad()  # they are not the next step's
+
+
+def remove_dead_units(recipe: Recipe, constraints: Constraints) -> None:
+    """Prune the weights of hidden units that nothing feeds or nothing reads; see ``Recipe.units``."""
+    names = [f"{name}.weight" for units in recipe.units for name in (units.layer, units.reader)]
+    masks = {name: mask for name in names if (mask := constraints.mask(name)) is not None}
+    for name, mask in without_dead_units(masks, recipe.unit_pairs()).items():
+        if not torch.equal(mask, masks[name]):
+            constraints.set_mask(name, mask)
 
 
 def average_gradients(calibration: Calibration) -> None:
@@ -92,6 +104,9 @@ def prune_by(
         RecipeError: where the importance needs data and there are none, or amounts do not fit the tensors.
         TensorError: where weights are not finite, scores cannot be compared, or a tensor would be empty.
     """
+    if spec.surgery is not None:
+        _operate(spec, weights, constraints, epoch)
+        return
     old = {}
     for name, weight in weights.items():
         mask = constraints.mask(name)
@@ -99,6 +114,22 @@ def prune_by(
     for name, mask in select_masks(spec, weights, old, epoch, calibration).items():
         if constraints.mask(name) is None or not torch.equal(mask, old[name]):
             constraints.set_mask(name, mask)
+
+
+def _operate(
+    spec: Prune, weights: Mapping[str, torch.nn.Parameter], constraints: Constraints, epoch: float | None
+) -> None:
+    """Begin dynamic network surgery; the optimizer's steps go on with it."""
+    assert spec.surgery is not None  # noqa: S101  (the caller asks)
+    if epoch is not None and not spec.schedule.prunings(epoch):
+        return
+    for name, weight in weights.items():
+        check_finite(name, weight)
+        if not isinstance(constraints.latent(name), Surgery):
+            surgery = Surgery.of(
+                name, weight, spec.surgery, constraints.mask(name), allow_empty=spec.allow_empty
+            )
+            constraints.set_latent(name, surgery)
 
 
 def select_masks(
@@ -159,6 +190,8 @@ def _by_amount(
     wanted = {name: weights[name] for names in due for name in names}
     # Scores can cost minutes: only what is pruned further is scored.
     scores = score_groups(spec, wanted, calibration) if wanted else {}
+    if spec.rate:
+        scores = {name: per_bit(found, masks[name], spec.rate) for name, found in scores.items()}
     result = dict(masks)
     for names, count in targets:
         if names in due:
@@ -198,6 +231,21 @@ def needs_data(spec: Prune) -> str:
         f"loss=function), or train by featherweight run, which takes the run's own; "
         f"without data, take magnitude, l1norm or l2norm"
     )
+
+
+def refuse_at_once(label: str, spec: Prune) -> None:
+    """Refuse what a trained network alone does not suffice for: data, or training.
+
+    Raises:
+        RecipeError: naming the rule.
+    """
+    if spec.needs_training:
+        raise RecipeError(
+            f"the rule for {label!r}: {spec.needs_training} needs training: use featherweight run, the "
+            f"callback PruneByRecipe, or fw.prune in a training loop"
+        )
+    if spec.needs_data:
+        raise RecipeError(f"the rule for {label!r} cannot be followed without data: {needs_data(spec)}")
 
 
 def targets_of(

@@ -165,7 +165,8 @@ def test_another_sweep_in_the_same_directory_needs_force(command, config):
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_results(command, config):
     arguments = ("sensitivity", "-c", str(config), "--layers", "fc1,fc2", "--seeds", "0,1", "--epochs", "0,2")
     grid = ("--sparsities", "0.5,0.8,0.9,0.95,0.98", "--quiet")
-    assert command(*arguments, *grid, "-j", 1, "-o", "whole")[0] == 0
+    code, _, err = command(*arguments, *grid, "-j", 1, "-o", "whole")
+    assert (code, err) == (0, "")
 
     journal = Path("killed/points.jsonl")
     code = "import sys; from featherweight.cli import main; sys.exit(main())"

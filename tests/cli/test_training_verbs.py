@@ -106,10 +106,11 @@ def write(path: Path, data: dict[str, Any]) -> Path:
 
 #: Sends itself a signal in the middle of a phase's second epoch, whatever the machine's speed.
 STOPPED = """
-import os, sys
+import os, signal, sys
 from featherweight.cli import main
 from featherweight.training.phases import EpochCheckpoint
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
 phase, number, *arguments = sys.argv[1:]
 
 def stop(self, trainer, *_):

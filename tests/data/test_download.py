@@ -225,7 +225,7 @@ def test_processes_that_want_the_same_file_fetch_it_once(server: Server, tmp_pat
     )
     command = [sys.executable, "-c", script, FILE.sha256, server.mirror("good"), str(tmp_path)]
     processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=280) for process in processes] == [0, 0]
     assert server.requests == [("/good/numbers.gz", None)]
     assert (tmp_path / "numbers.gz").read_bytes() == PACKED
 

@@ -133,7 +133,7 @@ def test_a_million_elements(fast_folder, dtype, fill):
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(
     tensors=st.dictionaries(names, st.one_of(raw_tensors(), quantized_tensors()), max_size=5),
     metadata=st.dictionaries(names, st.text(st.characters(exclude_categories=["Cs"])), max_size=3),
@@ -197,22 +197,41 @@ def test_bad_metadata_and_unknown_coders_are_refused(tmp_path):
     ("values", "dtype", "bytes_a_value"),
     [
         ([0, 0.5, -0.0, 65504], "float32", 2),
-        ([0, 1e30], "float32", 4),
+        ([1e30, 0], "float32", 4),
         (np.array([0x7F000000, 0x00010000], np.uint32).view(np.float32), "float32", 2),
-        ([0, 0.1], "float32", 4),
-        ([0, 0.5], "float64", 2),
-        ([0, np.float32(0.1)], "float64", 4),
-        ([0, 0.1], "float64", 8),
-        ([0, 0.5], "float16", 2),
+        ([0.1, 0], "float32", 4),
+        ([0.5, 0], "float64", 2),
+        ([np.float32(0.1), 0], "float64", 4),
+        ([0.1, 0], "float64", 8),
+        ([0.5, 0], "float16", 2),
     ],
 )
-def test_codebooks_take_the_smallest_exact_type(tmp_path, values, dtype, bytes_a_value):
-    codebook = np.array(values, dtype)
+def test_codebooks_that_do_not_ascend_take_the_smallest_exact_type(tmp_path, values, dtype, bytes_a_value):
+    assert _codebook_bytes(tmp_path / "f.fwt", np.array(values, dtype)) == 2 + len(values) * bytes_a_value
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "size"),
+    [
+        ([0, 1e30], "float32", 4),  # a float out of 2^31
+        ([0, 0.1], "float32", 4),
+        ([0, 0.5], "float64", 2),  # the exponent of a step, and that it is taken once
+        ([0, np.float32(0.1)], "float64", 5),  # 34 bits: those of the mantissa that are 0 are left out
+        ([0, 0.1], "float64", 8),
+        ([0, 0.5], "float16", 1),  # all but the exponent is left out
+    ],
+)
+def test_codebooks_that_ascend_take_fewer_bytes_than_any_type(tmp_path, values, dtype, size):
+    # Size, storage, the size of what is range-coded.
+    assert _codebook_bytes(tmp_path / "f.fwt", np.array(values, dtype)) == 3 + size
+
+
+def _codebook_bytes(path, codebook):
+    """Bytes that a codebook takes in a file, which gives it back; two indices of 0 take two beside it."""
     tensor = QuantizedTensor(np.zeros(2, np.uint8), codebook)
-    path = tmp_path / "f.fwt"
     assert write_and_read(path, {"w": tensor})["w"].codebook.tobytes() == codebook.tobytes()
     with FileReader(path) as reader:
-        assert reader.info("w").bytes == 2 + codebook.size * bytes_a_value + 2
+        return reader.info("w").bytes - 2
 
 
 def test_info(tmp_path):

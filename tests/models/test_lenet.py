@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from featherweight.models import LeNet5, LeNet300
+from featherweight.errors import RecipeError
+from featherweight.models import LeNet5, LeNet5Classic, LeNet5ThreeConvs, LeNet300
 
 
 @pytest.mark.parametrize(
@@ -69,3 +70,23 @@ def test_dropout_acts_in_training_only(make: type[LeNet300 | LeNet5]) -> None:
     assert not torch.equal(model(images), model(images))
     model.eval()
     assert torch.equal(model(images), model(images))
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        (LeNet5Classic(), 61_706),
+        (LeNet5ThreeConvs(), 167_566),
+        (LeNet5(100, in_channels=3, size=32), 702_170),
+    ],
+)
+def test_variants_have_their_parameters(model: nn.Module, parameters: int) -> None:
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_variants_map_images_to_logits() -> None:
+    images = torch.rand(2, 1, 28, 28)
+    assert LeNet5Classic(7)(images).shape == LeNet5ThreeConvs(7)(images).shape == (2, 7)
+    assert LeNet5(100, in_channels=3, size=32)(torch.rand(2, 3, 32, 32)).shape == (2, 100)
+    with pytest.raises(RecipeError, match="multiple of 4, got 30"):
+        LeNet5(size=30)

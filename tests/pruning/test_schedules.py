@@ -50,6 +50,13 @@ def test_cubic():
     assert schedule.final(0.9) == pytest.approx(0.9)
 
 
+def test_cubic_from_an_initial_sparsity():
+    schedule = Schedule("cubic", epochs=10, start_epoch=2, initial_sparsity=0.6)
+    expected = [0, 0, 0.6, 0.9 - 0.3 * 0.9**3, 0.9 - 0.3 * 0.5**3, 0.9, 0.9]
+    assert values(schedule, 0.9, [0, 1.9, 2, 3, 7, 12, 40]) == pytest.approx(expected)
+    assert values(schedule, 0.5, [1, 2, 5, 12]) == pytest.approx([0, 0.5, 0.5, 0.5])
+
+
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -57,6 +64,7 @@ def test_cubic():
         Schedule("iterative", start_epoch=1, prune_every=0.7, target_sparsity=0.83),
         Schedule("epochs", epochs=(1, 2, 2.5, 6)),
         Schedule("cubic", epochs=7.3, start_epoch=1.1),
+        Schedule("cubic", epochs=7.3, start_epoch=1.1, initial_sparsity=0.3),
     ],
 )
 def test_sparsity_never_falls_and_ends_at_the_final_one(schedule):
@@ -88,6 +96,9 @@ NAN = float("nan")
         ({"prune_every": 0}, "above 0"),
         ({"prune_every": NAN}, "above 0"),
         ({"every_steps": 0}, "above 0"),
+        ({"kind": "cubic", "epochs": 3, "initial_sparsity": 1.0}, "from 0 to below 1, got 1.0"),
+        ({"kind": "cubic", "epochs": 3, "initial_sparsity": NAN}, "from 0 to below 1, got nan"),
+        ({"initial_sparsity": 0.5}, "goes with a cubic schedule, not with one_shot"),
         ({"start_epoch": -1}, "at least 0"),
         ({"start_epoch": NAN}, "at least 0"),
     ],

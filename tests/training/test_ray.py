@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ray = pytest.importorskip("ray", reason="needs the extra ray")
 
 #: Starting nodes and workers takes half a minute, and longer where the cores are busy.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 
 #: Environment variable that names the folder where nodes sign.
 NODES = "FEATHERWEIGHT_TEST_NODES"

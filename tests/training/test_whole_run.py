@@ -203,6 +203,38 @@ def test_weights_that_are_pruned_but_not_quantized_stay_pruned_through_share(tmp
     assert same_bits(load_file(run.file), shared)
 
 
+def test_distilled_with_dead_units_removed_and_the_rest_in_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = description()
+    changes["recipe"]["rules"][0]["prune"] |= {"sparsity": 0.99, "rate": 1.0}
+    changes["recipe"]["units"] = [{"layer": "fc1", "reader": "fc2"}]
+    changes["prune"] |= {"distill": {"weight": 0.9, "temperature": 2.0}}
+    changes["share"] |= {"distill": {"teacher": "prune"}}
+    run = start(tmp_path / "run", **changes)
+    run.execute()
+    weights = load_file(run.file)
+    fed, read = (weights["fc1.weight"] != 0).sum(1), (weights["fc2.weight"] != 0).sum(0)
+    assert torch.equal(fed > 0, read > 0)
+    assert 0 < int((fed > 0).sum()) < 16
+    assert fed.tolist() == sorted(fed.tolist(), reverse=True)
+    assert torch.equal(weights["fc1.bias"] != 0, fed > 0)
+    evaluated = [result(run)["error_percent"]]
+    network = Small()
+    network.load_state_dict(load_safetensors(run.directory / "share.safetensors"))
+    assert evaluated == [pytest.approx(evaluate(network, digits().test_batches()).error_percent)]
+
+    stopping = Stop(KeyboardInterrupt(), 25)  # in prune
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "training_step", stopping.wrap(Classifier.training_step))
+        stopped = start(tmp_path / "again", **changes)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.execute()
+    again = Run.resume(stopped.directory)
+    again.execute()
+    assert same_outcome(again, run)
+
+
 def test_the_recipe_may_be_a_path_relative_to_the_run_file(whole: Run, tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     data = description()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Group
@@ -14,7 +14,7 @@ from featherweight.analysis.text import count, percent, printable, shape, times
 from featherweight.tensors import ITEM_SIZES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from featherweight.analysis.sizes import ModelSizes, TensorSizes
     from featherweight.analysis.sparsity import ModelSparsity
@@ -70,6 +70,29 @@ def layer_table(sizes: ModelSizes, *, brief: bool = False) -> Table:
     for name, group in zip(names, groups, strict=False):
         cells = _cells(group, sum(tensor.bytes for tensor in group))
         table.add_row(Text(name), *(cells[i] for i in columns))
+    return table
+
+
+def bounded_table(journal: Mapping[str, Any]) -> Table:
+    """How far each layer was pruned within a bound on the accuracy.
+
+    Args:
+        journal: of :meth:`featherweight.accuracy_bounded.BoundedPruning.journal`.
+    """
+    table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1), header_style="")
+    table.add_column("layer", overflow="fold")
+    for header in ("groups", "pruned", "steps kept", "taken back"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("ended as")
+    for layer in journal["layers"]:
+        table.add_row(
+            Text(printable(layer["name"])),
+            count(layer["groups"]),
+            percent(layer["pruned"] / max(layer["groups"], 1)),
+            count(layer["kept"]),
+            count(layer["taken_back"]),
+            layer["closed"] or "too few epochs",
+        )
     return table
 
 

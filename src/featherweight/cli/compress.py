@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_output(parser, "FILE.fwt")
     parser.add_argument(
-        "--recipe", type=Path, metavar="F", help="what to do with which tensor, in YAML or JSON"
+        "--recipe", type=Path, metavar="F", help="what to do with which tensor: YAML, JSON or a rule file"
     )
     parser.add_argument(
         "--sparsity", type=_fraction, metavar="S", help="fraction of each layer's weights to prune"

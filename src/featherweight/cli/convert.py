@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Read, write, and tell both sizes."""
-    from featherweight.files import DEFAULT_CODER
+    from featherweight.coding import DEFAULT_CODER
     from featherweight.interop.checkpoints import checkpoint_bytes
     from featherweight.interop.conversion import TARGET_SUFFIXES, convert, read_layers
 

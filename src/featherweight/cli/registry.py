@@ -98,7 +98,7 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
     "analysis": (
         Verb(
             "sensitivity",
-            "measure accuracy against sparsity and bits, layer by layer, with plots",
+            "measure accuracy against sparsity and bits, layer by layer",
             "featherweight sensitivity --config recipes/lenet5-mnist.yaml --weights runs/lenet5-mnist",
         ),
     ),

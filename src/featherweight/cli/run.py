@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,14 +76,20 @@ def execute(job: Run, *, quiet: bool) -> Result:
 def report(job: Run, result: Result) -> None:
     """Print the table of the file and what the run came to."""
     from featherweight.analysis.sizes import measure_file
-    from featherweight.analysis.tables import layer_table
+    from featherweight.analysis.tables import bounded_table, layer_table
     from featherweight.fileformat import FileReader
+    from featherweight.training.phases import JOURNAL
 
     with FileReader(job.file) as reader:
         output().print(layer_table(measure_file(reader)))
-    lost = result.error_percent - result.error_dense_percent
-    error = f"{result.error_dense_percent:.2f} % dense, {result.error_percent:.2f} % from the file"
-    say(f"error   {error} ({lost:+.2f} points), test images of {result.dataset}")
+    if (job.directory / JOURNAL).is_file():
+        journal = json.loads((job.directory / JOURNAL).read_text(encoding="utf-8"))
+        output().print(bounded_table(journal))
+    error = f"{result.error_percent:.2f} % from the file"
+    if result.error_dense_percent is not None:
+        lost = result.error_percent - result.error_dense_percent
+        error = f"{result.error_dense_percent:.2f} % dense, {error} ({lost:+.2f} points)"
+    say(f"error   {error}, test images of {result.dataset}")
     size = f"{result.dense_bytes:,} bytes dense, {result.bytes:,} in the file"
     say(f"size    {size}: {result.ratio:.1f}× smaller")
     say(f"time    {result.seconds:.0f} s of training")

@@ -25,6 +25,9 @@ _ALL: tuple[Coder, ...] = (
 CODERS: dict[str, Coder] = {coder.name: coder for coder in _ALL}
 
 #: In place of a coder's name: whichever makes the array smallest.
+#: The smallest of them, where nothing else is asked for.
+DEFAULT_CODER = "context"
+
 AUTO = "auto"
 
 #: All that may be given as the name of a coder.

@@ -19,5 +19,16 @@ Attached to an optimizer, :class:`Constraints` does both from its step hooks::
 from featherweight.constraints.kinds import Constraint, Mask, Sharing
 from featherweight.constraints.latent import FixedPoint, Latent, Relabelled, Ternary
 from featherweight.constraints.on_optimizer import Constraints
+from featherweight.constraints.surgery import Surgery
 
-__all__ = ["Constraint", "Constraints", "FixedPoint", "Latent", "Mask", "Relabelled", "Sharing", "Ternary"]
+__all__ = [
+    "Constraint",
+    "Constraints",
+    "FixedPoint",
+    "Latent",
+    "Mask",
+    "Relabelled",
+    "Sharing",
+    "Surgery",
+    "Ternary",
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from featherweight.tensors import QuantizedTensor
 
 
+#: Every kind by name, for checkpoints.
+_KINDS: dict[str, type[Latent]] = {}
+
+
 @dataclass(eq=False)
 class Latent:
     """A weight whose full-precision shadow is trained.
@@ -35,9 +39,19 @@ class Latent:
         keep: bool, in the weight's shape; false where pruned, and the weight 0 for good. ``None``: nowhere.
     """
 
+    #: Whether the weight takes a few values that its entries share.
+    quantizes: ClassVar[bool] = True
+
     shadow: torch.Tensor
     keep: torch.Tensor | None = None
     _taken: bool = field(default=False, init=False)
+
+    def __init_subclass__(cls) -> None:
+        _KINDS[cls.__name__] = cls
+
+    def nonzero(self) -> torch.Tensor | None:
+        """Where the weight may differ from zero; ``None``: anywhere."""
+        return self.keep
 
     def to(self, device: torch.device) -> None:
         """Move to ``device``."""
@@ -226,9 +240,6 @@ class Relabelled(Latent):
         self.codebook = torch.from_numpy(shared.codebook.copy()).to(device=device, dtype=self.shadow.dtype)
 
 
-_KINDS: dict[str, type[Latent]] = {kind.__name__: kind for kind in (FixedPoint, Ternary, Relabelled)}
-
-
 def read_latent(name: str, state: Mapping[str, Any]) -> Latent:
     """Make one from a checkpoint.
 
@@ -244,8 +255,10 @@ def read_latent(name: str, state: Mapping[str, Any]) -> Latent:
     except TypeError as error:
         raise CheckpointError(f"{name}: the checkpoint's quantized weights are damaged: {error}") from None
     sound = isinstance(latent.shadow, torch.Tensor) and latent.shadow.is_floating_point()
-    shapes = [t.shape for t in (latent.keep, getattr(latent, "indices", None)) if t is not None]
-    sound = sound and all(shape == latent.shadow.shape for shape in shapes)
+    shaped = (latent.keep, getattr(latent, "indices", None), getattr(latent, "mask", None))
+    sound = sound and all(t.shape == latent.shadow.shape for t in shaped if t is not None)
+    masks = (latent.keep, getattr(latent, "mask", None))
+    sound = sound and all(mask.dtype == torch.bool for mask in masks if mask is not None)
     if isinstance(latent, Relabelled) and sound and latent.indices.numel():
         size = latent.codebook.numel()
         sound = int(latent.indices.min()) >= 0 and int(latent.indices.max()) < size

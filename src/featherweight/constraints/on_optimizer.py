@@ -104,7 +104,8 @@ class Constraints:
 
     def is_shared(self, name: str) -> bool:
         """Whether the weights of ``name`` share values."""
-        return isinstance(self._constraints.get(name), Sharing | Latent)
+        constraint = self._constraints.get(name)
+        return isinstance(constraint, Sharing) or (isinstance(constraint, Latent) and constraint.quantizes)
 
     def mask(self, name: str) -> torch.Tensor | None:
         """Where the weights of ``name`` may differ from zero (bool), or ``None`` if nothing prunes it."""
@@ -113,13 +114,13 @@ class Constraints:
             return constraint.keep
         if isinstance(constraint, Sharing) and constraint.fixed_zero:
             return constraint.indices != 0
-        return constraint.keep if isinstance(constraint, Latent) else None
+        return constraint.nonzero() if isinstance(constraint, Latent) else None
 
     def quantized(self, name: str) -> QuantizedTensor | None:
         """The shared weights of ``name`` as they stand now, or ``None`` if they are not shared."""
         constraint = self._constraints.get(name)
         if isinstance(constraint, Latent):
-            return shared_values(self._parameters[name])
+            return shared_values(self._parameters[name]) if constraint.quantizes else None
         if not isinstance(constraint, Sharing):
             return None
         codebook = constraint.codebook(self._parameters[name]).cpu()
@@ -278,7 +279,7 @@ class Constraints:
         """Masks and indices by parameter name, as tensors and plain values.
 
         Args:
-            kind: :class:`Mask`, :class:`Sharing` or :class:`Latent`, for one kind alone.
+            kind: :class:`Mask`, :class:`Sharing`, :class:`Latent` or one derived from it, for that alone.
         """
         chosen = {name: c for name, c in self._constraints.items() if isinstance(c, kind)}
         return {name: c.state() if isinstance(c, Latent) else dict(vars(c)) for name, c in chosen.items()}

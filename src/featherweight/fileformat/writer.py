@@ -6,7 +6,7 @@ import zlib
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from featherweight.coding import check_coder_choice
+from featherweight.coding import DEFAULT_CODER, check_coder_choice
 from featherweight.errors import TensorError
 from featherweight.fileformat.atomic import AtomicFile
 from featherweight.fileformat.directory import (
@@ -38,7 +38,7 @@ def write_file(
     path: str | os.PathLike[str],
     tensors: Mapping[str, StoredTensor],
     *,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     metadata: Mapping[str, str] | None = None,
     overwrite: bool = True,
 ) -> int:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from featherweight.coding import DEFAULT_CODER
 from featherweight.errors import CheckpointError, FeatherweightError, RecipeError
 from featherweight.fileformat import FileReader, write_file
 from featherweight.fileformat.atomic import AtomicFile
-from featherweight.files import DEFAULT_CODER, save_file, to_stored, to_torch
+from featherweight.files import save_file, to_stored, to_torch
 from featherweight.interop.checkpoints import open_checkpoint, read_checkpoint
 from featherweight.interop.net_file import LAYERS, NetLayer, read_net, write_net
 from featherweight.interop.safetensors import write_safetensors

@@ -32,8 +32,10 @@ from featherweight.pruning.masks import (
     refuse_empty,
     sparsity,
 )
+from featherweight.pruning.rate import per_bit, weight_bits
 from featherweight.pruning.schedules import Schedule
 from featherweight.pruning.streaming import lowest_by_tensor, pooled_std
+from featherweight.pruning.units import arrange_units, check_units, without_dead_units
 
 __all__ = [
     "GRANULARITIES",
@@ -48,15 +50,18 @@ __all__ = [
     "Schedule",
     "WeightImportance",
     "any_in_group",
+    "arrange_units",
     "below_std",
     "check_finite",
     "check_scores",
+    "check_units",
     "evaluating",
     "expand_groups",
     "group_shape",
     "group_size",
     "importance_by_name",
     "lowest_by_tensor",
+    "per_bit",
     "pooled_std",
     "prune_below_std",
     "prune_groups",
@@ -65,4 +70,6 @@ __all__ = [
     "score",
     "sparsity",
     "sum_groups",
+    "weight_bits",
+    "without_dead_units",
 ]

@@ -17,7 +17,7 @@ from featherweight.recipe.budget import SENSITIVITIES, Budget
 from featherweight.recipe.patterns import layer_types_of
 from featherweight.recipe.prune import SCOPES, Prune
 from featherweight.recipe.quantize import AUTO, QUANTIZERS, Quantize
-from featherweight.recipe.rules import Code, Recipe, Rule, read_recipe
+from featherweight.recipe.rules import Code, Recipe, Rule, Units, read_recipe
 from featherweight.recipe.store import Store
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Recipe",
     "Rule",
     "Store",
+    "Units",
     "layer_types_of",
     "read_recipe",
 ]

@@ -14,6 +14,7 @@ from featherweight.pruning import (
     importance_by_name,
 )
 from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
+from featherweight.pruning.surgery import SurgeryOptions  # noqa: TC001  (read at run time)
 from featherweight.strict import one_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SCOPES = ("layer", "global")
 
 #: The ways to say how much; exactly one of them is given.
-AMOUNTS = ("sparsity", "count", "amounts", "std", "threshold")
+AMOUNTS = ("sparsity", "count", "amounts", "std", "threshold", "surgery")
 
 #: The importances whose scores a threshold in standard deviations may be compared with.
 _COMPARED_WITH_STD = ("magnitude", "std")
@@ -32,7 +33,7 @@ _COMPARED_WITH_STD = ("magnitude", "std")
 
 @dataclass(frozen=True)
 class Prune:
-    """How a rule prunes; ``sparsity``, ``count``, ``amounts``, ``std`` or ``threshold`` says how much.
+    """How a rule prunes; one of :data:`AMOUNTS` says how much.
 
     Attributes:
         importance: what to keep: a name such as ``magnitude``, or the import path of a callable; with
@@ -46,7 +47,10 @@ class Prune:
             from name or glob; a whole number is a count, any other a fraction.
         std: the threshold in standard deviations: prune where abs(w) < std · σ(layer).
         threshold: prune what scores at most this.
+        surgery: dynamic network surgery: a mask that is revised as the network trains.
         scope: ``layer``, each tensor by itself, or ``global``, over all tensors that the rule matches.
+        rate: how much the bits that a weight costs where it stands count against it: 0 not at all, 1 as
+            much as its importance; see :mod:`featherweight.pruning.rate`. For pruning in several steps.
         schedule: when.
         biases: whether biases and normalisation weights that the rule matches are pruned as well, which
             else they are only where it names them; see :meth:`featherweight.recipe.Rule.prunes`.
@@ -65,6 +69,8 @@ class Prune:
     threshold: float | None = None
     biases: bool = False
     allow_empty: bool = False
+    rate: float = 0.0
+    surgery: SurgeryOptions | None = None
 
     def __post_init__(self) -> None:
         if self.removes_channels:
@@ -77,11 +83,33 @@ class Prune:
             importance.check_granularity(self.importance, self.granularity)
         if sum(getattr(self, name) is not None for name in AMOUNTS) != 1:
             raise RecipeError(
-                "give either sparsity or std, or else count, amounts or threshold, and only one"
+                "give either sparsity or std, or else count, amounts, threshold or surgery, and only one"
             )
+        self._check_surgery()
+        self._check_bounded()
         self._check_thresholds()
+        self._check_rate()
         self._check_stages()
         self._check_amounts()
+
+    def _check_surgery(self) -> None:
+        if self.surgery is None:
+            return
+        plain = self.importance == "magnitude" and self.granularity == "element" and self.scope == "layer"
+        if not plain or self.schedule.kind != "one_shot":
+            raise RecipeError(
+                "surgery prunes single weights of each layer by magnitude, as it trains: leave out "
+                "importance, granularity and scope, and of schedule all but start_epoch"
+            )
+
+    def _check_bounded(self) -> None:
+        if self.schedule.kind != "accuracy_bounded":
+            return
+        if not self.has_target or self.scope != "layer":
+            raise RecipeError(
+                "an accuracy_bounded schedule needs sparsity, count or amounts, how far a layer is pruned at "
+                "most, and scope: layer"
+            )
 
     def _check_thresholds(self) -> None:
         if self.std is not None and not self.std >= 0:
@@ -100,6 +128,14 @@ class Prune:
         for name in ("std", "threshold"):
             if getattr(self, name) is not None and self.schedule.kind == "cubic":
                 raise RecipeError(f"a cubic schedule needs sparsity; {name} has no final fraction")
+
+    def _check_rate(self) -> None:
+        if not self.rate >= 0:
+            raise RecipeError(f"rate must be at least 0, got {self.rate}")
+        if self.rate and (self.std is not None or self.threshold is not None):
+            raise RecipeError("rate needs an amount, such as sparsity; std and threshold are limits for all")
+        if self.rate and self.granularity != "element":
+            raise RecipeError(f"rate counts the bits of single weights, not of a {self.granularity}")
 
     def _check_stages(self) -> None:
         fractions = self.sparsity if isinstance(self.sparsity, tuple) else (self.sparsity or 0.0,)
@@ -151,7 +187,14 @@ class Prune:
     @property
     def has_target(self) -> bool:
         """Whether it is known beforehand how many groups will be pruned; a threshold tells only then."""
-        return self.std is None and self.threshold is None
+        return self.std is None and self.threshold is None and self.surgery is None
+
+    @property
+    def needs_training(self) -> str:
+        """What cannot be done at once, but only while the network trains; empty if nothing."""
+        if self.surgery is not None:
+            return "dynamic network surgery"
+        return "an accuracy_bounded schedule" if self.schedule.kind == "accuracy_bounded" else ""
 
     def amounts_of(self, names: Sequence[str]) -> dict[str, int | float | tuple[int | float, ...]]:
         """The amount for each of the tensors that the rule prunes, in order.
@@ -182,10 +225,14 @@ class Prune:
     def _check_removal(self) -> None:
         """Channels go at once, a fraction of each layer's."""
         fraction = isinstance(self.sparsity, float | int) and 0 <= self.sparsity < 1
-        if not fraction or self.std is not None:
+        others = [name for name in AMOUNTS if name != "sparsity" and getattr(self, name) is not None]
+        if not fraction or others:
             raise RecipeError(
-                f"channels are removed by sparsity, a fraction below 1 of each layer's; got {self.sparsity}"
+                f"channels are removed by sparsity, a fraction below 1 of each layer's; "
+                f"got {' and '.join(others) or self.sparsity}"
             )
+        if self.options:
+            raise RecipeError(f"{self.importance} has no options where it removes channels")
         if self.schedule.kind != "one_shot" or self.scope != "layer":
             raise RecipeError("channels are removed at once, layer by layer: leave out schedule and scope")
 

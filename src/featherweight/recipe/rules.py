@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from featherweight.coding import CODER_CHOICES
+from featherweight.coding import CODER_CHOICES, DEFAULT_CODER
 from featherweight.errors import RecipeError
 from featherweight.recipe.budget import Budget  # noqa: TC001  (`strict.build` reads the annotations)
 from featherweight.recipe.patterns import TYPE, check_pattern, pattern_matches
@@ -30,7 +30,7 @@ class Code:
         coder: a name in :data:`featherweight.coding.CODER_CHOICES`.
     """
 
-    coder: str = "huffman"
+    coder: str = DEFAULT_CODER
 
     def __post_init__(self) -> None:
         one_of("coder", self.coder, CODER_CHOICES)
@@ -102,6 +102,20 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Units:
+    """Hidden units that are free to die and to change places: rows of one layer, inputs of the next.
+
+    Attributes:
+        layer: name of the layer whose outputs they are, such as ``fc1``.
+        reader: name of the layer that alone reads them. Between the two may stand what treats units alike
+            and gives nothing for nothing: activations, pooling, dropout, flattening.
+    """
+
+    layer: str
+    reader: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Rules in order, and how to code what they leave open.
 
@@ -110,12 +124,15 @@ class Recipe:
         code: the coder of every rule that names none.
         budget: how large tensors with ``bits: auto`` may be, ``None`` where no rule has them.
         bits: by tensor name, what :func:`featherweight.choose_bits` chose; it needs no choosing again.
+        units: hidden units of a network in training, from the input on: pruning removes dead ones with
+            all their weights, and the file has them in the order that takes the fewest bytes.
     """
 
     rules: tuple[Rule, ...] = ()
     code: Code = field(default_factory=Code)
     budget: Budget | None = None
     bits: dict[str, int] = field(default_factory=dict)
+    units: tuple[Units, ...] = ()
 
     def __post_init__(self) -> None:
         if self.automatic and self.budget is None and not self.bits:
@@ -139,6 +156,10 @@ class Recipe:
     def undecided(self) -> bool:
         """Whether bits are still to be chosen."""
         return self.automatic and not self.bits
+
+    def unit_pairs(self) -> list[tuple[str, str]]:
+        """``units`` as pairs of names of layers."""
+        return [(units.layer, units.reader) for units in self.units]
 
     @classmethod
     def load(cls, path: str | Path) -> Recipe:

@@ -43,12 +43,16 @@ class Classifier(lightning.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        """Cross-entropy of one batch."""
+        """The training loss of one batch."""
         images, labels = batch
-        loss = cross_entropy(self.network(images), labels)
+        loss = self.training_loss(images, self.network(images), labels)
         self._loss_sum = self._loss_sum.to(loss.device) + loss.detach()
         self._batches += 1
         return loss
+
+    def training_loss(self, images: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy; a subclass may put another loss in its place."""
+        return cross_entropy(logits, labels)
 
     @property
     def mean_loss(self) -> float:

@@ -22,7 +22,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from featherweight.compression import round_as_stored
 from featherweight.errors import OutputError, RecipeError, TensorError
-from featherweight.training.callbacks import PruneByRecipe, ShareByRecipe
+from featherweight.pruning.dropout import dropout_feeds
+from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
+from featherweight.training.distillation import Teacher
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
 
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from featherweight.training.spec import Phase, RunSpec
 
 
+#: The steps of accuracy_bounded schedules, in the directory of a run.
+JOURNAL = "accuracy_bounded.json"
+
+
 class PhaseClassifier(Classifier):
     """A classifier with the optimizer and learning rate of one phase.
 
@@ -43,13 +49,26 @@ class PhaseClassifier(Classifier):
         network: maps images to logits.
         spec: the run.
         phase: the phase.
+        teacher: the network that it learns from, where the phase distills.
     """
 
-    def __init__(self, network: torch.nn.Module, spec: RunSpec, phase: Phase) -> None:
+    def __init__(
+        self, network: torch.nn.Module, spec: RunSpec, phase: Phase, teacher: torch.nn.Module | None = None
+    ) -> None:
         # Convolutions on the CPU run up to 1.7 times as fast on the channels-last layout.
         super().__init__(_layout(network, torch.channels_last) if spec.channels_last else network)
         self._spec = spec
         self._phase = phase
+        self._teacher: Teacher | None = None
+        if phase.distill is not None and teacher is not None:
+            layout = torch.channels_last if spec.channels_last else torch.contiguous_format
+            self._teacher = Teacher(_layout(teacher, layout), phase.distill)
+
+    def training_loss(self, images: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy, with the teacher's answers where the phase distills."""
+        if self._teacher is None:
+            return super().training_loss(images, logits, labels)
+        return self._teacher.loss(images, logits, labels)
 
     def configure_optimizers(self) -> Any:
         """The phase's optimizer; a cosine falls to 0 step by step."""
@@ -149,6 +168,7 @@ def train_phase(
     images: ImageData,
     checkpoint: Path,
     console: Console | None = None,
+    teacher: torch.nn.Module | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -159,6 +179,7 @@ def train_phase(
         images: the data set.
         checkpoint: written after every epoch; taken up where it is there.
         console: where progress goes.
+        teacher: the network that a phase with ``distill`` learns from.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -171,12 +192,20 @@ def train_phase(
     progress = PhaseProgress(name, console)
     callbacks: list[lightning.Callback] = [progress, EpochCheckpoint(checkpoint)]
     if name == "prune":
-        callbacks.append(PruneByRecipe(spec.recipe, progress=progress.scoring, seed=spec.seed))
+        journal = str(checkpoint.parent.parent / JOURNAL)
+        callbacks.append(
+            PruneByRecipe(
+                spec.recipe, progress=progress.scoring, seed=spec.seed, journal=journal, tell=progress.line
+            )
+        )
     if name == "share":
         callbacks.append(ShareByRecipe(spec.recipe))
+    if phase.adjust_dropout:
+        feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
+        callbacks.append(AdjustDropout(feeds))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
     trainer = make_trainer(spec, phase, callbacks)
-    module = PhaseClassifier(network, spec, phase)
+    module = PhaseClassifier(network, spec, phase, teacher)
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
@@ -207,6 +236,8 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
     for phase in spec.phases().values():
         make_optimizer(spec, phase, network)
         make_trainer(spec, phase, [])
+        if phase.adjust_dropout:
+            dropout_feeds(network, phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None)
 
 
 def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:

@@ -63,7 +63,7 @@ class PhaseProgress(lightning.Callback):
         self._task = TaskID(0)
         self._updated = 0.0
         self._epoch_began = 0.0
-        self._lines = LoggedProgress(self._line)
+        self._lines = LoggedProgress(self.line)
 
     def scoring(self, what: str, done: int, total: int) -> None:
         """Show how far the scores are by which weights are about to be pruned."""
@@ -76,7 +76,8 @@ class PhaseProgress(lightning.Callback):
             self._bar.update(self._task, figures=f"{what} {done:,}/{total:,}")
             self._bar.refresh()
 
-    def _line(self, text: str) -> None:
+    def line(self, text: str) -> None:
+        """Write a line about the phase."""
         if self.console is not None:
             self.console.print(f"{self.phase:<6} {text}", highlight=False, markup=False)
 

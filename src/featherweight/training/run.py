@@ -14,9 +14,16 @@ import torch
 from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
+from featherweight.accuracy_bounded import is_bounded
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
-from featherweight.compression import encode_state, rules_to_prune, settled_for_training
+from featherweight.compression import (
+    arrange,
+    check_recipe_units,
+    encode_state,
+    rules_to_prune,
+    settled_for_training,
+)
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
@@ -46,7 +53,8 @@ class Result:
         name: of the run.
         model: class of the network.
         dataset: name of the data set.
-        error_dense_percent: top-1 error of the network after ``fit``.
+        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and
+            the network was pruned from scratch.
         error_percent: top-1 error of the network in the file.
         bytes: size of the file.
         dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
@@ -62,7 +70,7 @@ class Result:
     name: str
     model: str
     dataset: str
-    error_dense_percent: float
+    error_dense_percent: float | None
     error_percent: float
     bytes: int
     dense_bytes: int
@@ -80,8 +88,9 @@ class Run:
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work),
-    ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), the compressed file ``NAME.fwt`` and
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
+    ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json`` (the steps of such a
+    schedule), the compressed file ``NAME.fwt`` and
     ``result.json``.
 
     Args:
@@ -148,9 +157,14 @@ class Run:
         network = self._network()
         self._start_from_weights(network)
         # What does not fit must not be found out after hours of training.
-        rules_to_prune(network, self.spec.recipe)
+        rules = rules_to_prune(network, self.spec.recipe)
+        check_recipe_units(network, self.spec.recipe)
         check_phases(self.spec, network)
         check_shapes(network, images)
+        if is_bounded([r for r, _ in rules]) and self.spec.prune and not len(images.validation_batches()):
+            raise RecipeError(
+                "an accuracy_bounded schedule needs validation images; give the data a validation_split"
+            )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._begin()
         for name in self.spec.phases():
@@ -202,7 +216,7 @@ class Run:
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console)
+                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
@@ -231,6 +245,16 @@ class Run:
         bits = read_mapping(done)
         self.spec = replace(self.spec, recipe=replace(self.spec.recipe, bits=bits))
 
+    def _teacher(self, phase: str) -> torch.nn.Module | None:
+        """The network that a phase learns from, as an earlier phase left it."""
+        distill = self.spec.phases()[phase].distill
+        if distill is None:
+            return None
+        teacher = self._network()
+        weights = self.directory / f"{distill.teacher}.safetensors"
+        load_state(teacher, load_safetensors(weights), str(weights))
+        return teacher
+
     def _remove_channels(self, network: torch.nn.Module, images: ImageData) -> None:
         """Remove channels before the phase trains on, once: a run that is resumed finds what is left."""
         if not any(map(removes_channels, self.spec.recipe.rules)):
@@ -243,6 +267,7 @@ class Run:
 
     def _encode(self, network: torch.nn.Module) -> None:
         """Write the file and make sure that it decodes to the network, bit for bit."""
+        arrange(network, self.spec.recipe)
         tensors = encode_state(network, self.spec.recipe)
         size = save_file(tensors, self.file, coder=self.spec.recipe.code.coder)
         budget = self.spec.recipe.budget
@@ -271,13 +296,13 @@ class Run:
         with FileReader(self.file) as reader:
             sizes = measure_file(reader)
         # Channels that have gone count as what they were.
-        dense_bytes = sum(tensor.nbytes for tensor in _distinct(dense))
+        dense_bytes = dense_size(dense)
         gone = dense_bytes / sizes.dense_bytes
         return Result(
             name=self.spec.name,
             model=type(compressed).__name__,
             dataset=images.name,
-            error_dense_percent=evaluate(dense, batches).error_percent,
+            error_dense_percent=evaluate(dense, batches).error_percent if self.spec.fit.epochs or self.spec.weights else None,
             error_percent=evaluate(compressed, batches).error_percent,
             bytes=sizes.file_bytes,
             dense_bytes=dense_bytes,
@@ -309,9 +334,10 @@ def _taken(directory: Path) -> str:
     return f"{directory}: exists; --resume {directory} goes on with it, --force starts it anew"
 
 
-def _distinct(network: torch.nn.Module) -> list[torch.Tensor]:
-    """A network's tensors, tied ones once."""
-    return list({tensor.data_ptr(): tensor for tensor in network.state_dict().values()}.values())
+def dense_size(network: torch.nn.Module) -> int:
+    """Bytes of a network's tensors, each at its own dtype, tied ones once."""
+    distinct = {tensor.data_ptr(): tensor for tensor in network.state_dict().values()}
+    return sum(tensor.nbytes for tensor in distinct.values())
 
 
 @torch.no_grad()

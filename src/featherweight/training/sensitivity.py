@@ -24,6 +24,7 @@ from featherweight.errors import FeatherweightError, RecipeError
 from featherweight.files import check_fits
 from featherweight.pruning import Schedule
 from featherweight.recipe import Prune, Quantize, Recipe, Rule
+from featherweight.recipe.prune import AMOUNTS
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import make_optimizer, seed_all
 from featherweight.training.spec import ClassSpec, Phase, RunSpec
@@ -151,12 +152,20 @@ def _pruning(task: Task, point: Point, layers: list[str], sparsity: float) -> Re
 def _prune_spec(recipe: Recipe, point: Point, layer: str) -> Prune:
     rule = recipe.rule_for(layer)
     spec = (rule.prune if rule else None) or Prune(sparsity=0.5)
-    changes: dict[str, Any] = {"sparsity": 0.5, "std": None, "schedule": Schedule()}
-    if point.importance is not None:
-        changes["importance"] = point.importance
+    # Whatever the recipe's amount is, the sweep's takes its place, up to the whole layer.
+    changes: dict[str, Any] = {**dict.fromkeys(AMOUNTS), "sparsity": 0.5, "schedule": Schedule()}
+    changes["allow_empty"] = True
+    if point.importance not in (None, spec.importance):
+        changes.update({"importance": point.importance, "options": {}})
     if point.granularity is not None:
         changes["granularity"] = point.granularity
-    return replace(spec, **changes)
+    spec = replace(spec, **changes)
+    if spec.removes_channels:
+        raise RecipeError(
+            f"{layer}: granularity channel with importance {spec.importance} removes channels, which a sweep "
+            f"does not; give another granularity or importance"
+        )
+    return spec
 
 
 def _quantizing(recipe: Recipe, point: Point, layers: list[str]) -> Recipe:
@@ -172,8 +181,11 @@ def _quantize_spec(recipe: Recipe, point: Point, layer: str) -> Quantize:
     changes: dict[str, Any] = {"bits": point.bits, "seed": point.seed}
     if point.quantizer is not None:
         method, _, init = point.quantizer.partition(":")
+        if method != spec.method:
+            spec = Quantize()  # a method's options are not another's
         changes.update({"method": method, **({"init": init} if init else {})})
-    return replace(spec, **changes)
+    # Of so many bits, where fixed_point puts its point is for each tensor to say.
+    return replace(spec, integer_bits=None, fraction_bits=None, **changes)
 
 
 def _exactly(names: list[str]) -> str:

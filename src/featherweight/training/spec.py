@@ -55,6 +55,30 @@ class ClassSpec:
 
 
 @dataclass(frozen=True)
+class Distill:
+    """Learn from what an earlier phase's network says of each image, beside its label.
+
+    The loss is (1 − weight) · cross-entropy + weight · T² · KL(teacher ‖ student), both softened by the
+    temperature T (G. Hinton, O. Vinyals, J. Dean, 2015).
+
+    Attributes:
+        teacher: the phase whose weights teach, such as ``fit``, the dense network.
+        weight: of the teacher against the labels, 0 to 1.
+        temperature: by which logits are divided, above 0.
+    """
+
+    teacher: str = "fit"
+    weight: float = 0.5
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise RecipeError(f"weight is a fraction between 0 and 1, got {self.weight}")
+        if not self.temperature > 0:
+            raise RecipeError(f"temperature must be above 0, got {self.temperature}")
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase of training.
 
@@ -63,12 +87,17 @@ class Phase:
         lr: the learning rate at its start.
         lr_schedule: ``cosine`` falls to 0 over the phase, ``constant`` stays.
         optimizer: in place of the run's own.
+        distill: learn from the network that an earlier phase left.
+        adjust_dropout: let dropout before pruned layers fall with their connections (Han et al. 2015), in
+            ``prune`` and ``share``; in place of ``true``, the layers that each dropout is before, by name.
     """
 
     epochs: int
     lr: float
     lr_schedule: str = "cosine"
     optimizer: ClassSpec | None = None
+    distill: Distill | None = None
+    adjust_dropout: bool | dict[str, Any] = False
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -88,7 +117,7 @@ class RunSpec:
         model: any module that maps images to logits.
         data: an :class:`~featherweight.data.ImageData`.
         optimizer: of all phases that have none of their own; the phase gives ``lr``.
-        fit: dense training.
+        fit: dense training; without it, or with 0 epochs, the network is pruned from scratch.
         prune: training while the recipe prunes; without it, nothing is pruned.
         share: training of shared weights; without it, weights are quantized once at the end.
         recipe: what happens to which tensor.
@@ -105,7 +134,7 @@ class RunSpec:
     model: ClassSpec
     data: ClassSpec
     optimizer: ClassSpec
-    fit: Phase
+    fit: Phase = field(default_factory=lambda: Phase(0, 1.0))
     prune: Phase | None = None
     share: Phase | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -120,6 +149,18 @@ class RunSpec:
             raise RecipeError(f"name must do as the name of a file, got {self.name!r}")
         if self.threads is not None and self.threads < 1:
             raise RecipeError(f"threads must be at least 1, got {self.threads}")
+        earlier: list[str] = []
+        for name, phase in self.phases().items():
+            if phase.distill is not None and phase.distill.teacher not in earlier:
+                known = ", ".join(earlier) or "there is none"
+                raise RecipeError(
+                    f"{name}.distill: no phase {phase.distill.teacher!r} comes before it; earlier: {known}"
+                )
+            earlier.append(name)
+        if self.fit.adjust_dropout:
+            raise RecipeError("fit: adjust_dropout is for prune and share; nothing is pruned yet")
+        if self.weights is None and not any(phase.epochs for phase in self.phases().values()):
+            raise RecipeError("no phase has epochs; give fit, or prune a network from scratch by prune")
 
     @classmethod
     def load(cls, path: str | Path) -> RunSpec:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from networks import Concatenation, Grouped, concatenation, grouped, randomize, resnet
+from channel_networks import Concatenation, Grouped, concatenation, grouped, randomize, resnet
 from torch import nn
 
 import featherweight as fw

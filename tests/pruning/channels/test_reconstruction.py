@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import concatenation, grouped, resnet
+from channel_networks import concatenation, grouped, resnet
 from torch import nn
 
 from featherweight.pruning.channels import channel_group, gram, least_squares

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import Chain, SmallResidual, examples, make, mean_loss, scores_of
+from importance_networks import Chain, SmallResidual, examples, make, mean_loss, scores_of
 from test_taylor import Undecided
 
 from featherweight.errors import RecipeError, TensorError
@@ -32,6 +32,10 @@ def by_hand(network, batches, name, granularity):
     return torch.stack(rises).detach()
 
 
+def changes(*problem):
+    return by_hand(*problem).abs()
+
+
 @pytest.mark.parametrize("at_once", [None, 1, 4])
 @pytest.mark.parametrize("granularity", ["element", "kernel", "filter", "channel"])
 def test_rise_of_the_loss_without_each_group(granularity, at_once):
@@ -39,7 +43,7 @@ def test_rise_of_the_loss_without_each_group(granularity, at_once):
     names = ["conv.weight", "fc1.weight", "fc2.weight"]
     found = scores_of("empirical", network, batches, names, granularity, at_once=at_once)
     for name in names:
-        expected = by_hand(network, batches, name, granularity)
+        expected = changes(network, batches, name, granularity)
         torch.testing.assert_close(found[name].reshape(-1), expected, rtol=1e-6, atol=1e-9)
 
 
@@ -47,14 +51,14 @@ def test_through_a_residual_network():
     network, batches = make(SmallResidual), examples()
     name = "block2.shortcut.weight"
     found = scores_of("empirical", network, batches, [name])[name].reshape(-1)
-    torch.testing.assert_close(found, by_hand(network, batches, name, "element"), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found, changes(network, batches, name, "element"), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("granularity", ["element", "channel"])
 def test_a_sample_is_measured_and_the_rest_foreseen(granularity):
     network, batches = make(), examples()
     name, limit = "fc1.weight", 7
-    measured = by_hand(network, batches, name, granularity)
+    measured = changes(network, batches, name, granularity)
     found = scores_of("empirical", network, batches, [name], granularity, limit=limit)[name].reshape(-1)
     exact = (found - measured).abs() < 1e-12
     assert int(exact.sum()) == limit
@@ -72,8 +76,16 @@ def test_a_network_that_cannot_be_vectorized_is_told_and_a_loop_will_do():
     with pytest.raises(TensorError, match=r"fc.weight: .*vmap: .*set options: \{at_once: 1\}"):
         scores_of("empirical", network, batches, ["fc.weight"])
     found = scores_of("empirical", network, batches, ["fc.weight"], at_once=1, limit=20)["fc.weight"]
-    measured = by_hand(network, batches, "fc.weight", "element")
+    measured = changes(network, batches, "fc.weight", "element")
     assert int(((found.reshape(-1) - measured).abs() < 1e-12).sum()) >= 20
+
+
+def test_the_sign_of_the_rise_may_count():
+    network, batches = make(), examples()
+    found = scores_of("empirical", network, batches, ["fc1.weight"], signed=True)["fc1.weight"].reshape(-1)
+    expected = by_hand(network, batches, "fc1.weight", "element")
+    assert bool((expected < 0).any())
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_options_that_cannot_be_meant():

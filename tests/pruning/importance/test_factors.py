@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from networks import examples, make, scores_of
+from importance_networks import examples, make, scores_of
 from torch.nn import functional as F
 
 from featherweight import Prune

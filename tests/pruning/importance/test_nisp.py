@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from networks import Chain, SmallResidual, examples, make, scores_of
+from importance_networks import Chain, SmallResidual, examples, make, scores_of
 from torch import nn
 from torch.nn import functional as F
 

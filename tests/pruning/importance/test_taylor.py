@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import Chain, SmallResidual, examples, make, mean_loss, scores_of
+from importance_networks import Chain, SmallResidual, examples, make, mean_loss, scores_of
 from torch import nn
 from torch.nn import functional as F
 

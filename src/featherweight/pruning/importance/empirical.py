@@ -23,7 +23,11 @@ _MOST_HELD = 1 << 24
 
 @dataclass(frozen=True)
 class Empirical(NetworkImportance):
-    """Rise of the loss when that weight or group alone is set to zero.
+    """Change of the loss when that weight or group alone is set to zero: abs(L without it − L).
+
+    The absolute change, as P. Molchanov et al., "Pruning convolutional neural networks for resource efficient
+    inference" (2017), found better than the signed one: a weight without which the loss falls on a few
+    examples is one that the network depends on, and many such removals do not add up.
 
     Of a tensor with more groups than ``limit``, a random sample of ``limit`` is measured; the others get the
     rise that a Taylor expansion of second order foresees, −Σ g w + ½ Σ h w² with h the empirical Fisher
@@ -34,12 +38,14 @@ class Empirical(NetworkImportance):
         limit: groups of a tensor that are measured, at most; 0 for all.
         at_once: groups tried together by ``torch.func.vmap``; as many as fit unless given; 1 does without.
         seed: of the sample.
+        signed: score the rise itself, so that weights without which the loss falls go first.
     """
 
     samples: int = 256
     limit: int = 256
     at_once: int | None = None
     seed: int = 0
+    signed: bool = False
 
     def __post_init__(self) -> None:
         at_least("samples", self.samples, 1)
@@ -67,7 +73,7 @@ class Empirical(NetworkImportance):
                 scores[chosen] = self._measure(
                     name, weight.detach(), chosen, granularity, batches, calibration
                 )
-                result[name] = scores.reshape(shapes[name])
+                result[name] = (scores if self.signed else scores.abs()).reshape(shapes[name])
         return result
 
     def _foresee(

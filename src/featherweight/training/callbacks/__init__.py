@@ -1,5 +1,6 @@
 """Lightning callbacks: prune, share and save while a network trains."""
 
+from featherweight.training.callbacks.dropout import AdjustDropout
 from featherweight.training.callbacks.iterative_pruning import IterativePruning
 from featherweight.training.callbacks.pruning_functions import L1Threshold
 from featherweight.training.callbacks.quantization import Quantization
@@ -7,6 +8,7 @@ from featherweight.training.callbacks.recipe_callbacks import PruneByRecipe, Sha
 from featherweight.training.callbacks.save_compressed import SaveCompressed
 
 __all__ = [
+    "AdjustDropout",
     "IterativePruning",
     "L1Threshold",
     "PruneByRecipe",

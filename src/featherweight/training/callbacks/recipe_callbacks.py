@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch  # noqa: TC002  (Lightning's command line reads the annotations at run time)
 from torch.nn.functional import cross_entropy
 
+from featherweight.accuracy_bounded import is_bounded
 from featherweight.compression import rules_for, rules_to_prune, settled_for_training, share_by
-from featherweight.constraints import Latent, Mask, Sharing
+from featherweight.constraints import Latent, Mask, Sharing, Surgery
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
-from featherweight.selection import prune_rules, targets_of
+from featherweight.selection import prune_rules, remove_dead_units, targets_of
 from featherweight.sharing import RuleWeights, relabel_rules
 from featherweight.training.calibration import calibration_batches, undisturbed
+from featherweight.training.callbacks.bounded import BoundedEpochs
 from featherweight.training.callbacks.constrained import ConstrainedCallback
 from featherweight.training.module import plain_model
 from featherweight.training.progress import LoggedProgress
@@ -47,11 +49,14 @@ class PruneByRecipe(ConstrainedCallback):
         loss: ``loss(network(inputs), targets)`` for such an importance; cross-entropy unless given.
         progress: told how far the scores are; a line in the log now and then unless given.
         seed: of the calibration batches.
+        journal: file for the steps of ``accuracy_bounded`` schedules, as JSON. These ask the trainer's
+            validation batches, and end the training when no layer gives any more.
+        tell: takes a line about every such step; it goes to the log unless given.
 
     Logs ``sparsity``, the fraction pruned of all that the rules prune, at every epoch.
     """
 
-    kind = Mask
+    kind = (Mask, Surgery)
 
     def __init__(
         self,
@@ -59,10 +64,15 @@ class PruneByRecipe(ConstrainedCallback):
         loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         progress: Callable[[str, int, int], None] | None = None,
         seed: int = 0,
+        journal: str | None = None,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__()
         self.recipe = read_recipe(recipe)
         self.loss: Loss = loss or cross_entropy
+        self._bounded: BoundedEpochs | None = None
+        if is_bounded([r for r in self.recipe.rules if r.prune is None or not r.prune.removes_channels]):
+            self._bounded = BoundedEpochs(journal, tell or logger.info)
         self.progress: Progress = progress or LoggedProgress(logger.info)
         self.seed = seed
         self._rules: list[tuple[Rule, dict[str, torch.nn.Parameter]]] = []
@@ -72,11 +82,29 @@ class PruneByRecipe(ConstrainedCallback):
         """Find out which parameters each rule is for."""
         super().on_train_start(trainer, pl_module)
         self._rules = rules_to_prune(plain_model(pl_module), self.recipe)
+        if self._bounded is not None:
+            self._bounded.start(trainer, pl_module, self._rules, self.constraints)
+            self._further(trainer, pl_module, at_start=True)
+
+    def _further(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, *, at_start: bool
+    ) -> None:
+        """Prune the next layer within the bound, if its turn has come."""
+        assert self._bounded is not None  # noqa: S101  (callers ask)
+        needs_data = any(rule.prune is not None and rule.prune.needs_data for rule, _ in self._rules)
+        calibration = None
+        if needs_data:
+            batches = calibration_batches(trainer, self.seed)
+            calibration = Calibration(plain_model(pl_module), batches, self.loss, self.progress)
+        with undisturbed(self.seed):
+            self._bounded.further(trainer, calibration, at_start=at_start)
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Prune further where a schedule is ahead of the masks."""
+        if self._bounded is not None:
+            return
         epoch = trainer.current_epoch + batch_idx / trainer.num_training_batches
         due = []
         for rule, weights in self._rules:
@@ -104,9 +132,12 @@ class PruneByRecipe(ConstrainedCallback):
                 mask = trainer.strategy.broadcast(self.constraints.mask(name))
                 if mask is not None:
                     self.constraints.set_mask(name, mask)
+        remove_dead_units(self.recipe, self.constraints)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say so where training ended before a schedule did."""
+        if self._bounded is not None:
+            return
         for rule, weights in self._rules:
             if rule.prune is None or not rule.prune.has_target:
                 continue
@@ -126,20 +157,25 @@ class PruneByRecipe(ConstrainedCallback):
         return sum(count for _, count in targets) / total, pruned / total
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Log sparsity."""
+        """Log sparsity; keep what was tried within a bound, or take it back."""
         everything = {name: w for _, weights in self._rules for name, w in weights.items()}
         masks = {name: self.constraints.mask(name) for name in everything}
         pruned = sparsity({name: mask for name, mask in masks.items() if mask is not None})
         pl_module.log("sparsity", pruned, prog_bar=True)
+        if self._bounded is not None and self._bounded.epoch_ended(trainer, pl_module):
+            self._further(trainer, pl_module, at_start=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, and how far each schedule has come."""
-        return {"masks": super().state_dict(), "done": dict(self._done)}
+        state = {"masks": super().state_dict(), "done": dict(self._done)}
+        return state if self._bounded is None else {**state, "bounded": self._bounded.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts."""
         super().load_state_dict(state_dict["masks"])
         self._done = dict(state_dict["done"])
+        if self._bounded is not None:
+            self._bounded.load_state_dict(state_dict["bounded"])
 
 
 def _progress(spec: Prune | None, epoch: float, step: int) -> float | None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import lightning
 
-from featherweight.coding import coder_by_name
+from featherweight.coding import DEFAULT_CODER, coder_by_name
 from featherweight.errors import RecipeError
-from featherweight.files import DEFAULT_CODER, save_model
+from featherweight.files import save_model
 from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:

@@ -199,6 +199,7 @@ def analysis(directory: Path, weights: Path, sweep: Sweep, **options) -> Sensiti
 SWEEP = Sweep(sparsities=(0.5, 0.95), bits=(3,), epochs=(0, 1), seeds=(0, 1), limit_batches=4)
 
 
+@pytest.mark.timeout(900)  # workers start for minutes where the cores are busy
 def test_any_number_of_workers_finds_the_same(tmp_path, weights):
     alone = analysis(tmp_path / "alone", weights, SWEEP)
     assert {p.key for p in alone.measure(jobs=1)} == {p.key for p in alone.points}
@@ -242,6 +243,38 @@ def test_other_settings_do_not_mix_with_what_is_there(tmp_path, weights, change,
     with pytest.raises(OutputError, match=message):
         SensitivityAnalysis(directory=tmp_path / "out", weights=weights, **options)
     SensitivityAnalysis(directory=tmp_path / "out", weights=weights, replace=True, **options)
+
+
+RULES = [
+    Prune(count=3),
+    Prune("taylor1", sparsity=0.5, options={"samples": 16}),
+    Prune("l1gate", threshold=0.0, granularity="filter"),
+]
+
+
+@pytest.mark.parametrize("prune", RULES)
+@pytest.mark.parametrize("importance", [None, "l1norm"])
+def test_a_sweep_takes_the_place_of_whatever_amount_a_recipe_has(weights, prune, importance):
+    spec = replace(SPEC, recipe=Recipe((Rule("fc1.weight", prune),)))
+    task = Task(spec, Sweep(limit_batches=1), weights.read_bytes())
+    (row,) = measure((task, Point("fc1.weight", 0, (0,), sparsity=1.0, importance=importance)))
+    assert (row.importance, row.granularity) == (importance or prune.importance, prune.granularity)
+    assert row.zeros == 1  # to nothing: a curve goes to its end
+
+
+@pytest.mark.parametrize("quantizer", ["kmeans:density", "uniform", "fixed_point"])
+def test_a_sweep_of_a_quantizer_leaves_options_of_another_behind(weights, quantizer):
+    rule = Rule("fc1.weight", quantize=Quantize("fixed_point", integer_bits=2, fraction_bits=6))
+    task = Task(replace(SPEC, recipe=Recipe((rule,))), Sweep(limit_batches=1), weights.read_bytes())
+    (row,) = measure((task, Point("fc1.weight", 0, (0,), bits=4, quantizer=quantizer)))
+    assert row.bits == 4
+
+
+def test_a_sweep_does_not_remove_channels(weights):
+    recipe = Recipe((Rule("fc1.weight", Prune("greedy", granularity="channel", sparsity=0.5)),))
+    task = Task(replace(SPEC, recipe=recipe), Sweep(limit_batches=1), weights.read_bytes())
+    with pytest.raises(RecipeError, match="removes channels, which a sweep does not"):
+        measure((task, Point("fc1.weight", 0, (0,), sparsity=0.5)))
 
 
 def test_other_weights_do_not_mix_with_what_is_there(tmp_path, weights):
