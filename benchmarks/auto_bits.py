@@ -54,13 +54,15 @@ def main() -> None:
     print(f"float: {errors(subject, subject.network, test=args.test)}")
     rows = []
     for bits in args.bits:
-        same = fw.Recipe((fw.Rule(args.match, quantize=fw.Quantize(bits=bits, init=args.init)),))
+        same = fw.Recipe(
+            (fw.Rule(args.match, quantize=fw.Quantize(bits=bits, init=args.init)),), fw.Code("huffman")
+        )
         rows.append(measure(subject, f"{bits} bits {EVERYWHERE}", same, test=args.test))
         size = rows[-1]["bytes"]
         for how in args.sensitivity:
             auto = fw.Quantize(bits="auto", init=args.init)
             budget = fw.Budget(size=size, sensitivity=how)
-            recipe = fw.Recipe((fw.Rule(args.match, quantize=auto),), budget=budget)
+            recipe = fw.Recipe((fw.Rule(args.match, quantize=auto),), fw.Code("huffman"), budget)
             data = {} if how == "weights" else {"data": subject.calibration, "loss": cross_entropy}
             chosen = fw.choose_bits(subject.network, recipe, **data)
             rows.append(measure(subject, f"auto, {how}", chosen, test=args.test))

@@ -302,9 +302,9 @@ class Run:
             name=self.spec.name,
             model=type(compressed).__name__,
             dataset=images.name,
-            error_dense_percent=evaluate(dense, batches).error_percent
-            if self.spec.fit.epochs or self.spec.weights
-            else None,
+            error_dense_percent=(
+                evaluate(dense, batches).error_percent if self.spec.fit.epochs or self.spec.weights else None
+            ),
             error_percent=evaluate(compressed, batches).error_percent,
             bytes=sizes.file_bytes,
             dense_bytes=dense_bytes,
