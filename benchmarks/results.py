@@ -104,13 +104,13 @@ def run_recipes(arguments: argparse.Namespace) -> int:
 
 
 def trained_recipes(root: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The run files of ``recipes/``: those that say how to fit.
+    """The run files of ``recipes/``: those that say how to fit and what to compress.
 
     Raises:
         RecipeError: where a name is none of them.
     """
     paths = sorted((root / "recipes").glob("*.yaml"))
-    found = {path.stem: path for path in paths if "fit" in read_mapping(path)}
+    found = {path.stem: path for path in paths if {"fit", "recipe"} <= read_mapping(path).keys()}
     unknown = [name for name in names if name not in found]
     if unknown:
         raise RecipeError(f"no run file for {', '.join(unknown)}; known: {', '.join(found)}")

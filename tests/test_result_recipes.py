@@ -22,9 +22,11 @@ from featherweight.training.phases import check_phases, make_optimizer
 from featherweight.training.run import check_shapes
 from featherweight.training.spec import RunSpec
 
-RECIPES = sorted(
-    path for path in (Path(__file__).parents[1] / "recipes").glob("*.yaml") if "fit" in read_mapping(path)
-)
+RECIPES = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+    if {"fit", "recipe"} <= read_mapping(path).keys()
+]
 #: What the smallest runs on these files need.
 SMALL = {"batch_size": 2, "validation_split": 2, "eval_batch_size": 2}
 

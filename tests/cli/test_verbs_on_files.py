@@ -314,7 +314,8 @@ def test_compress_takes_shards(command, shards, tmp_path, as_directory):
     assert json.loads(out)["checkpoint_bytes"] == sum(
         p.stat().st_size for p in shards.parent.glob("*.safetensors")
     )
-    rule = fw.Rule("*.weight", fw.Prune(sparsity=0.5), fw.Quantize(bits=3))
+    usual = fw.Quantize("optimal", 3, fix_zeros=None, rounding="outputs")
+    rule = fw.Rule("*.weight", fw.Prune(sparsity=0.5), usual)
     fw.save_file(fw.compress(read_checkpoint(shards), fw.Recipe((rule,))), tmp_path / "library.fwt")
     assert output.read_bytes() == (tmp_path / "library.fwt").read_bytes()
 
