@@ -30,8 +30,8 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-unit: setup
-	$(BIN)/pytest
+unit: setup  ## on two processes; the tests of a file share what they set up
+	$(BIN)/pytest -n 2 --dist loadfile
 
 golden: setup  ## write the golden files of the current format version anew
 	$(BIN)/python tests/golden/make_golden.py
