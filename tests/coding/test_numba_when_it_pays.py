@@ -35,7 +35,7 @@ def test_a_small_file_needs_no_numba_and_a_large_one_does(tmp_path):
 
 def test_patience_comes_to_an_end(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.setattr(numba_when_it_pays, "_import_numba", lambda: None)
+    monkeypatch.setattr(numba_when_it_pays, "import_numba", lambda: None)
     monkeypatch.setattr(numba_when_it_pays, "_done", 0)
     use = numba_when_it_pays.use_numba
     assert not use(200_000)
@@ -47,7 +47,7 @@ def test_patience_comes_to_an_end(monkeypatch):
 
 def test_a_file_known_to_be_large_is_not_begun_in_plain_python(monkeypatch):
     monkeypatch.delitem(sys.modules, "numba", raising=False)
-    monkeypatch.setattr(numba_when_it_pays, "_import_numba", lambda: None)
+    monkeypatch.setattr(numba_when_it_pays, "import_numba", lambda: None)
     monkeypatch.setattr(numba_when_it_pays, "_done", 0)
     numba_when_it_pays.expect(1000)
     assert not numba_when_it_pays.use_numba(1000)

@@ -35,6 +35,7 @@ from featherweight.coding.context_tables import (
 )
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.layout import StreamSizes
+from featherweight.coding.numba_when_it_pays import import_numba
 from featherweight.coding.symbols import ceil_log2, histogram, symbol_dtype
 from featherweight.coding.threads import map_blocks
 from featherweight.errors import FormatError, TensorError
@@ -321,7 +322,8 @@ def _check_end(stream: NDArray[np.uint8], size: int, offset: int, span: int) -> 
 def _run(
     levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan, *, decoding: bool
 ) -> tuple[int, int, int]:
-    from featherweight.coding.context_kernel import code_block  # which loads Numba
+    import_numba()
+    from featherweight.coding.context_kernel import code_block
 
     numbers = plan.width, plan.lag, plan.inner, plan.negative, plan.positive
     at, low, span = code_block(levels, *numbers, plan.tree, plan.density(), stream, decoding)

@@ -36,7 +36,7 @@ def use_numba(symbols: int) -> bool:
     if "numba" in sys.modules:
         return True
     if symbols >= _LARGE or _done + symbols > _PATIENCE:
-        _import_numba()
+        import_numba()
         return True
     _done += symbols
     return False
@@ -49,7 +49,7 @@ def expect(coded_bytes: int) -> None:
         _done = _PATIENCE
 
 
-def _import_numba() -> None:
+def import_numba() -> None:
     """Import Numba without the sixth of a second that it takes to see whether SciPy has a BLAS.
 
     No kernel of ours needs one, but the module that loads all array functions asks by importing
