@@ -8,8 +8,8 @@ from torch import nn
 
 import featherweight as fw
 from featherweight.accuracy_bounded import BoundedPruning
-from featherweight.compression import rules_to_prune
 from featherweight.errors import CheckpointError, RecipeError
+from featherweight.rule_targets import rules_to_prune
 
 
 class Two(nn.Module):

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from featherweight.compression import rules_to_prune
 from featherweight.data import CIFAR100, ImagenetteAsImageNet
+from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping
 from featherweight.training.phases import check_phases, make_optimizer
 from featherweight.training.run import check_shapes

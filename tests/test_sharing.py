@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 
 import featherweight as fw
 from featherweight.coding import CODER_CHOICES
-from featherweight.compression import encode_state, round_as_stored
+from featherweight.compression import encode_state
 from featherweight.constraints import Constraints
 from featherweight.quantization import fisher_diagonal, quantize_ecsq, round_to
+from featherweight.training_steps import round_as_stored
 
 METHODS = {
     "kmeans": fw.Quantize(bits=3, init="k-means++"),
@@ -255,7 +256,7 @@ def test_empty_and_hardly_any_weights(tmp_path, method):
 
 
 def test_labels_are_updated_between_epochs():
-    from featherweight.compression import rules_for
+    from featherweight.rule_targets import rules_for
     from featherweight.sharing import relabel_rules
 
     for option in ("update_labels", "re_quantize"):

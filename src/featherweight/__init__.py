@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featherweight.bit_allocation import choose_bits
-    from featherweight.compression import compress, compress_lazily, prune, share
+    from featherweight.compression import compress, compress_lazily
     from featherweight.constraints import Constraints
     from featherweight.errors import (
         CheckpointError,
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from featherweight.pruning.channels import prune_channels
     from featherweight.recipe import Budget, Code, Prune, Quantize, Recipe, Rule, Store
     from featherweight.tensors import QuantizedTensor
+    from featherweight.training_steps import prune, share
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "bit_allocation": ["choose_bits"],
-    "compression": ["compress", "compress_lazily", "prune", "share"],
+    "compression": ["compress", "compress_lazily"],
     "constraints": ["Constraints"],
     "errors": [
         "CheckpointError",
@@ -53,6 +54,7 @@ _HOMES = {
     "pruning.channels": ["prune_channels"],
     "recipe": ["Budget", "Code", "Prune", "Quantize", "Recipe", "Rule", "Store"],
     "tensors": ["QuantizedTensor"],
+    "training_steps": ["prune", "share"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

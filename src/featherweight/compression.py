@@ -1,4 +1,4 @@
-"""A recipe applied to a model: ``compress`` at once, ``prune`` and ``share`` as steps of training."""
+"""A recipe applied to a trained model, all tensors at once or each when it is asked for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from featherweight.accuracy_bounded import BoundedPruning, is_bounded, prune_within
 from featherweight.channel_rules import refuse_channel_rules
-from featherweight.constraints import Constraints
 from featherweight.errors import RecipeError
-from featherweight.lazy import LazyTensors, TensorSpec, as_lazy, spec_of
+from featherweight.lazy import LazyTensors, as_lazy
 from featherweight.pruning import (
-    Batch,
-    Calibration,
-    Loss,
     Progress,
     WeightImportance,
-    arrange_units,
     below_std,
     check_finite,
-    check_units,
     expand_groups,
     lowest_by_tensor,
     pooled_std,
@@ -30,21 +23,13 @@ from featherweight.pruning import (
     score,
 )
 from featherweight.recipe.patterns import layer_types_of
-from featherweight.selection import needs_data, prune_rules, refuse_at_once, remove_dead_units, targets_of
-from featherweight.sharing import (
-    Batches,
-    ends,
-    quantize,
-    round_stored,
-    say_left_raw,
-    share_rules,
-)
-from featherweight.tensors import FLOAT_DTYPES, QuantizedTensor
+from featherweight.rule_targets import can_compress
+from featherweight.selection import refuse_at_once, targets_of
+from featherweight.sharing import ends, quantize, round_stored, say_left_raw
+from featherweight.tensors import QuantizedTensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from torch.optim import Optimizer
 
     from featherweight.recipe import Prune, Recipe, Rule
 
@@ -138,6 +123,22 @@ def compress_lazily(
     return CompressedTensors(as_lazy(state), _settled(state, recipe, progress), set(), None)
 
 
+def encode_state(
+    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
+) -> dict[str, torch.Tensor | QuantizedTensor]:
+    """Quantize a trained network as its recipe says, without pruning: what ``save_file`` takes.
+
+    Weights that :func:`share` has trained have no more values than their codebook, so they come out
+    exactly as they are; others are clustered here.
+
+    Args:
+        model: the network, or its state dict.
+        recipe: what to quantize, and with which coder.
+    """
+    rules = tuple(replace(rule, prune=None) for rule in recipe.rules)
+    return compress(model, replace(recipe, rules=rules))
+
+
 def _settled(
     model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe, progress: Progress | None = None
 ) -> Recipe:
@@ -178,7 +179,8 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
         self._state = state
         self._coder = recipe.code.coder
         self._bits = recipe.bits
-        held = dict(_names_by_rule(state, recipe, left_alone, layer_types))
+        matched = recipe.assign(state, layer_types)
+        held = dict(_names_by_rule(matched, state, left_alone))
         self._rules = {name: rule for rule, names in held.items() for name in names}
         self._names = {
             rule: rule.prunes({name: state.specs[name].shape for name in names})
@@ -190,11 +192,11 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
         #: Tensors that rules do not prune or quantize but may round; and those that stay float.
         self._stored: dict[str, Rule] = {}
         self._float: set[str] = set()
-        for rule, names in recipe.assign(state, layer_types).items():
+        layers = ends({name: state.specs[name] for name in state.distinct if name not in left_alone})
+        for rule, names in matched.items():
             say_left_raw(rule, [name for name in names if name not in left_alone], state.specs)
             self._stored.update({state.owners[n]: rule for n in names if state.owners[n] not in self._rules})
             if rule.quantize is not None:
-                layers = ends({n: state.specs[n] for n in state.distinct if n not in left_alone})
                 self._float |= {n for n in held[rule] if rule.quantize.leaves_float(n, layers)}
         #: Found when first needed: how many groups are pruned of each tensor, and thresholds of all together.
         self._counts: dict[Rule, dict[str, int]] = {}
@@ -294,290 +296,13 @@ def _scorer(spec: Prune) -> WeightImportance:
 
 
 def _names_by_rule(
-    state: LazyTensors[torch.Tensor],
-    recipe: Recipe,
-    left_alone: set[str],
-    layer_types: Mapping[str, Sequence[str]] | None,
+    matched: Mapping[Rule, Sequence[str]], state: LazyTensors[torch.Tensor], left_alone: set[str]
 ) -> Iterator[tuple[Rule, list[str]]]:
     """Each rule with the tensors that it holds for, those of several names once, under their owner."""
     done: set[str] = set()
-    for rule, matched in recipe.assign(state, layer_types).items():
-        able = [name for name in matched if name not in left_alone and _can_compress(state.specs[name])]
+    for rule, candidates in matched.items():
+        able = [name for name in candidates if name not in left_alone and can_compress(state.specs[name])]
         # Of a tensor with several names: the first rule that matches any of them.
         names = [n for n in dict.fromkeys(state.owners[name] for name in able) if n not in done]
         done.update(names)
         yield rule, names
-
-
-def prune(
-    model: torch.nn.Module,
-    recipe: Recipe,
-    *,
-    data: Iterable[Batch] | None = None,
-    loss: Loss | None = None,
-    optimizer: Optimizer | None = None,
-    epoch: float | None = None,
-    progress: Progress | None = None,
-    retrain: Callable[[int], object] | None = None,
-    accuracy: Callable[[], float] | None = None,
-) -> Constraints:
-    """Prune a model in training: set weights to zero and keep them there.
-
-    Call it once, or again as training goes on with a later ``epoch``: what is pruned stays pruned.
-
-    Args:
-        model: its weights are changed in place.
-        recipe: rules without ``prune`` are passed over.
-        data: batches of ``(inputs, targets)`` of the training set, for an importance that needs them. It
-            asks for as many as its ``samples`` say, and sees the model in evaluation mode. A function as
-            importance gets gradients averaged over all of them; the model is left without gradients.
-        loss: ``loss(model(inputs), targets)``, the mean over a batch, with ``data``.
-        optimizer: obeys the masks from its next step on.
-        epoch: where the rules' schedules stand, in epochs since pruning began; their end unless given.
-        progress: called with what is being computed, how many steps of it are done, and how many there are.
-        retrain: trains the model with ``optimizer`` for so many epochs, for ``accuracy_bounded`` schedules.
-        accuracy: the model's validation accuracy in percent, for the same.
-
-    Returns:
-        The constraints, attached to ``optimizer`` if there is one (else call ``attach``).
-
-    Raises:
-        RecipeError: where a rule matches no tensor, or what its importance or schedule needs is not given.
-        TensorError: where weights are not finite or would all be pruned, naming the tensor.
-    """
-    if (data is None) != (loss is None):
-        raise TypeError("data and loss go together: gradients need both")
-    refuse_channel_rules(recipe)
-    rules = rules_to_prune(model, recipe)
-    for rule, _ in rules:
-        if rule.prune is not None and rule.prune.needs_data and data is None:
-            raise RecipeError(f"the rule for {rule.label!r}: {needs_data(rule.prune)}")
-    calibration = None
-    if data is not None and loss is not None:
-        calibration = Calibration(model, data, loss, progress)
-        calibration.examples(1)  # no data at all are a mistake, needed or not
-    constraints = _constraints(model, optimizer)
-    if is_bounded([rule for rule, _ in rules]):
-        if retrain is None or accuracy is None or optimizer is None:
-            raise RecipeError(
-                "an accuracy_bounded schedule needs retrain, accuracy and optimizer: give them to fw.prune, "
-                "or train by featherweight run or the callback PruneByRecipe"
-            )
-        prune_within(BoundedPruning(model, rules, constraints, [optimizer]), accuracy, retrain, calibration)
-    else:
-        prune_rules(rules, constraints, epoch, calibration)
-    remove_dead_units(recipe, constraints)
-    return constraints
-
-
-def arrange(model: torch.nn.Module, recipe: Recipe) -> None:
-    """Put a network's hidden units into the order in which they take the fewest bytes.
-
-    What it computes stays the same, but for the order in which sums are taken.
-
-    Args:
-        model: changed in place.
-        recipe: its ``units`` say which may change places; without any, nothing happens.
-
-    Raises:
-        RecipeError: where they do not fit the network.
-    """
-    check_recipe_units(model, recipe)
-    if recipe.units:
-        model.load_state_dict(arrange_units(model.state_dict(), recipe.unit_pairs()))
-
-
-def check_recipe_units(model: torch.nn.Module, recipe: Recipe) -> None:
-    """Make sure that a recipe's ``units`` fit a network.
-
-    Raises:
-        RecipeError: naming the layers that do not.
-    """
-    check_units({name: tuple(t.shape) for name, t in model.state_dict().items()}, recipe.unit_pairs())
-
-
-def share(
-    model: torch.nn.Module,
-    recipe: Recipe,
-    *,
-    optimizer: Optimizer | None = None,
-    data: Batches | None = None,
-    loss: Loss | None = None,
-) -> Constraints:
-    """Quantize a model in training: weights of a cluster get one value and share it from here on.
-
-    Args:
-        model: its weights are changed in place.
-        recipe: rules without ``quantize`` are passed over.
-        optimizer: trains the shared values from its next step on. A cluster's gradient is the sum over
-            its members, so learning rates are smaller than for single weights. Rules with ``weights: adam``
-            take its second moments.
-        data: batches of training data, for rules with ``weights: fisher``.
-        loss: ``loss(model(inputs), targets)``, with ``data``.
-
-    Returns:
-        The constraints, attached to ``optimizer`` if there is one (else call ``attach``). Masks that
-        :func:`prune` attached to the same optimizer go on to hold.
-
-    Raises:
-        RecipeError: where a rule matches no tensor, or needs data or an optimizer that are not given.
-        TensorError: where weights are not finite, naming the tensor.
-    """
-    if (data is None) != (loss is None):
-        raise TypeError("data and loss go together: gradients need both")
-    constraints = _constraints(model, optimizer)
-    share_by(recipe, model, constraints, optimizer=optimizer, data=data, loss=loss)
-    return constraints
-
-
-def share_by(
-    recipe: Recipe,
-    model: torch.nn.Module,
-    constraints: Constraints,
-    *,
-    optimizer: Optimizer | None = None,
-    data: Batches | None = None,
-    loss: Loss | None = None,
-) -> None:
-    """Share the weights of a model as a recipe says, into ``constraints``; else as :func:`share`."""
-    if data is not None and recipe.undecided:
-        data = list(data)  # gone through twice where bits are chosen
-    recipe = settled_for_training(model, recipe, optimizer=optimizer, data=data, loss=loss)
-    specs = {name: spec_of(parameter) for name, parameter in model.named_parameters()}
-    share_rules(
-        rules_for(model, recipe),
-        constraints,
-        model,
-        ends(specs),
-        bits=recipe.bits,
-        optimizer=optimizer,
-        data=data,
-        loss=loss,
-    )
-
-
-def settled_for_training(
-    model: torch.nn.Module,
-    recipe: Recipe,
-    *,
-    optimizer: Optimizer | None = None,
-    data: Batches | None = None,
-    loss: Loss | None = None,
-    trained: bool = True,
-    progress: Progress | None = None,
-) -> Recipe:
-    """The recipe with its bits chosen for weights that are pruned already, before they are shared.
-
-    Raises:
-        RecipeError: as :func:`featherweight.choose_bits` does.
-    """
-    if not recipe.undecided:
-        return recipe
-    from featherweight.bit_allocation import choose_bits
-
-    sharing = replace(recipe, rules=tuple(replace(rule, prune=None) for rule in recipe.rules))
-    chosen = choose_bits(
-        model, sharing, data=data, loss=loss, optimizer=optimizer, trained=trained, progress=progress
-    )
-    return replace(recipe, bits=chosen.bits)
-
-
-@torch.no_grad()
-def round_as_stored(model: torch.nn.Module, recipe: Recipe) -> None:
-    """Round the weights of a trained network in place as its recipe stores them: what is stored is tested.
-
-    Shared values are rounded where their rule gives a ``codebook_dtype``, other float tensors where theirs
-    has ``store``.
-
-    Raises:
-        RecipeError: where a rule matches no tensor.
-        TensorError: where a value is beyond the format's range, naming the tensor.
-    """
-    state = model.state_dict()
-    left_float = ends({name: spec_of(parameter) for name, parameter in model.named_parameters()})
-    quantized = set()
-    for rule, weights in rules_for(model, recipe):
-        spec = rule.quantize
-        if spec is None:
-            continue
-        for name, weight in weights.items():
-            if spec.leaves_float(name, left_float):
-                continue
-            quantized.add(weight.data_ptr())
-            if spec.codebook_dtype is not None:
-                shared = quantize(name, weight, spec.settled(name, recipe.bits))
-                weight.copy_(torch.from_numpy(shared.dequantize()))
-    for rule, names in recipe.assign(state, layer_types_of(model)).items():
-        for name in names:
-            if rule.store is not None and state[name].data_ptr() not in quantized:
-                state[name].copy_(round_stored(name, state[name], rule))
-
-
-def rules_for(model: torch.nn.Module, recipe: Recipe) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
-    """Each rule of a recipe with the floating-point parameters that it is for, by name.
-
-    A tied parameter goes by the first of its names, and to the first rule that matches any of them.
-
-    Raises:
-        RecipeError: where a rule matches no tensor of the model.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    owners = {parameter: name for name, parameter in model.named_parameters()}
-    left = set(owners)
-    result = []
-    for rule, matched in recipe.assign(model.state_dict(), layer_types_of(model)).items():
-        weights = {}
-        for name in matched:
-            parameter = parameters.get(name)
-            if parameter in left and _can_compress(spec_of(parameter)):
-                left.remove(parameter)
-                weights[owners[parameter]] = parameter
-        result.append((rule, weights))
-    return result
-
-
-def rules_to_prune(
-    model: torch.nn.Module, recipe: Recipe
-) -> list[tuple[Rule, dict[str, torch.nn.Parameter]]]:
-    """The rules of a recipe that mask weights, each with the parameters that it prunes, by name.
-
-    Rules that remove channels are checked, and left out.
-
-    Raises:
-        RecipeError: where a rule matches no tensor of the model.
-    """
-    result = []
-    for rule, weights in rules_for(model, recipe):
-        if rule.prune is not None and not rule.prune.removes_channels:
-            names = rule.prunes({name: tuple(weight.shape) for name, weight in weights.items()})
-            result.append((rule, {name: weights[name] for name in names}))
-    is_bounded([rule for rule, _ in result])
-    return result
-
-
-def encode_state(
-    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
-) -> dict[str, torch.Tensor | QuantizedTensor]:
-    """Quantize a trained network as its recipe says, without pruning: what ``save_file`` takes.
-
-    Weights that :func:`share` has trained have no more values than their codebook, so they come out
-    exactly as they are; others are clustered here.
-
-    Args:
-        model: the network, or its state dict.
-        recipe: what to quantize, and with which coder.
-    """
-    rules = tuple(replace(rule, prune=None) for rule in recipe.rules)
-    return compress(model, replace(recipe, rules=rules))
-
-
-def _constraints(model: torch.nn.Module, optimizer: Optimizer | None) -> Constraints:
-    if optimizer is None:
-        return Constraints(model)
-    attached = Constraints.attached_to(optimizer)
-    return Constraints(model).attach(optimizer) if attached is None else attached
-
-
-def _can_compress(spec: TensorSpec) -> bool:
-    """Whether a tensor can be pruned and quantized; integers, 8-bit floats and the like are left alone."""
-    return spec.dtype in FLOAT_DTYPES and spec.dense

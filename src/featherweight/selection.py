@@ -23,7 +23,6 @@ from featherweight.pruning import (
     prune_groups,
     refuse_empty,
     score,
-    without_dead_units,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from featherweight.constraints import Constraints
     from featherweight.pruning import Calibration
-    from featherweight.recipe import Prune, Recipe, Rule
+    from featherweight.recipe import Prune, Rule
 
 
 def prune_rules(
@@ -43,7 +42,7 @@ def prune_rules(
     """Prune as some rules say, each its own weights, into ``constraints``.
 
     Args:
-        rules: as :func:`featherweight.compression.rules_to_prune` gives them.
+        rules: as :func:`featherweight.rule_targets.rules_to_prune` gives them.
         constraints: of the model.
         epoch: where the schedules stand; their end for ``None``.
         calibration: the model with data, if there are any.
@@ -60,15 +59,6 @@ def prune_rules(
         prune_by(spec, weights, constraints, epoch, calibration)
     if functions and calibration is not None:
         calibration.network.zero_grad()  # they are not the next step's
-
-
-def remove_dead_units(recipe: Recipe, constraints: Constraints) -> None:
-    """Prune the weights of hidden units that nothing feeds or nothing reads; see ``Recipe.units``."""
-    names = [f"{name}.weight" for units in recipe.units for name in (units.layer, units.reader)]
-    masks = {name: mask for name in names if (mask := constraints.mask(name)) is not None}
-    for name, mask in without_dead_units(masks, recipe.unit_pairs()).items():
-        if not torch.equal(mask, masks[name]):
-            constraints.set_mask(name, mask)
 
 
 def average_gradients(calibration: Calibration) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from featherweight import Prune, Recipe, Rule
-from featherweight.compression import prune
 from featherweight.errors import RecipeError
 from featherweight.pruning import per_bit, weight_bits
 from featherweight.pruning.rate import PRIOR, VALUE_BITS
+from featherweight.training_steps import prune
 
 
 def by_hand(mask):

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from featherweight.compression import arrange, prune
 from featherweight.errors import RecipeError
 from featherweight.models import LeNet5, LeNet300
 from featherweight.pruning import arrange_units, check_units, without_dead_units
 from featherweight.recipe import Prune, Recipe, Rule, Units
+from featherweight.training_steps import prune
+from featherweight.unit_rules import arrange
 
 LENET5 = [("conv1", "conv2"), ("conv2", "fc1"), ("fc1", "fc2")]
 LENET300 = [("fc1", "fc2"), ("fc2", "fc3")]

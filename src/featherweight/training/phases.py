@@ -20,13 +20,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint
 
-from featherweight.compression import round_as_stored
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.pruning.dropout import dropout_feeds
 from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
+from featherweight.training_steps import round_as_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

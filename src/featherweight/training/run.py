@@ -17,23 +17,20 @@ from torch.nn.functional import cross_entropy
 from featherweight.accuracy_bounded import is_bounded
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
-from featherweight.compression import (
-    arrange,
-    check_recipe_units,
-    encode_state,
-    rules_to_prune,
-    settled_for_training,
-)
+from featherweight.compression import encode_state
 from featherweight.errors import FormatError, OutputError, RecipeError
 from featherweight.fileformat import FileReader
 from featherweight.files import load_file, load_model, load_state, save_file
 from featherweight.interop.checkpoints import read_checkpoint
 from featherweight.interop.safetensors import write_safetensors
+from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
+from featherweight.training_steps import settled_for_training
+from featherweight.unit_rules import arrange, check_recipe_units
 
 if TYPE_CHECKING:
     from pathlib import Path

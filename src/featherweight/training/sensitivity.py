@@ -19,7 +19,6 @@ from safetensors.torch import load as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.analysis.sweep import NETWORK, Point, Row, Sweep
-from featherweight.compression import prune, share
 from featherweight.errors import FeatherweightError, RecipeError
 from featherweight.files import check_fits
 from featherweight.pruning import Schedule
@@ -28,6 +27,7 @@ from featherweight.recipe.prune import AMOUNTS
 from featherweight.training.evaluate import evaluate
 from featherweight.training.phases import make_optimizer, seed_all
 from featherweight.training.spec import ClassSpec, Phase, RunSpec
+from featherweight.training_steps import prune, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

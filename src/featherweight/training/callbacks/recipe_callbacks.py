@@ -11,17 +11,19 @@ import torch  # noqa: TC002  (Lightning's command line reads the annotations at 
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
-from featherweight.compression import rules_for, rules_to_prune, settled_for_training, share_by
 from featherweight.constraints import Latent, Mask, Sharing, Surgery
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
-from featherweight.selection import prune_rules, remove_dead_units, targets_of
+from featherweight.rule_targets import rules_for, rules_to_prune
+from featherweight.selection import prune_rules, targets_of
 from featherweight.sharing import RuleWeights, relabel_rules
 from featherweight.training.calibration import calibration_batches, undisturbed
 from featherweight.training.callbacks.bounded import BoundedEpochs
 from featherweight.training.callbacks.constrained import ConstrainedCallback
 from featherweight.training.module import plain_model
 from featherweight.training.progress import LoggedProgress
+from featherweight.training_steps import settled_for_training, share_by
+from featherweight.unit_rules import remove_dead_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
