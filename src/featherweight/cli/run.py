@@ -20,7 +20,8 @@ from featherweight.errors import Interrupted, RecipeError
 if TYPE_CHECKING:
     import argparse
 
-    from featherweight.training.run import Result, Run
+    from featherweight.analysis.results import Result
+    from featherweight.training.run import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

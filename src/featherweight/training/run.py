@@ -7,7 +7,7 @@ import logging
 import shlex
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,7 @@ from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
+from featherweight.analysis.results import Result
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import encode_state
@@ -40,44 +41,6 @@ if TYPE_CHECKING:
     from featherweight.data import ImageData
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run came to; errors are of the test set, the compressed one's straight from the file.
-
-    Attributes:
-        name: of the run.
-        model: class of the network.
-        dataset: name of the data set.
-        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and
-            the network was pruned from scratch.
-        error_percent: top-1 error of the network in the file.
-        bytes: size of the file.
-        dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
-        ratio: dense_bytes / bytes.
-        ratio_h: Han's accounting: weight codes, position codes and codebooks.
-        ratio_n: weights over nonzero weights.
-        seconds: spent in all phases.
-        seed: of the run.
-        command: makes it again.
-        file: the compressed file, relative to the result.
-    """
-
-    name: str
-    model: str
-    dataset: str
-    error_dense_percent: float | None
-    error_percent: float
-    bytes: int
-    dense_bytes: int
-    ratio: float
-    ratio_h: float
-    ratio_n: float
-    seconds: float
-    seed: int
-    command: str
-    file: str
 
 
 class Run:
