@@ -1,4 +1,4 @@
-"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without data and without training."""
+"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without training, with inputs or without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import featherweight as fw
 from featherweight.analysis.text import times
 from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import print_json, progress, say
-from featherweight.cli.training_options import add_quiet
+from featherweight.cli.training_options import add_data_root, add_quiet, use_data_root
 from featherweight.coding import CODER_CHOICES
 from featherweight.errors import CheckpointError
 from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Mapping
 
-    from featherweight.lazy import TensorSpec
+    import torch
+
+    from featherweight.lazy import LazyTensors, TensorSpec
+    from featherweight.tensors import QuantizedTensor
 
 #: Bits that are chosen for each tensor.
 AUTO = "auto"
 
 #: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
 CONVOLUTION_BITS, MATRIX_BITS = 8, 5
+
+#: Training images that biases and batch normalisation are corrected on, unless given.
+INPUTS = 1024
 
 #: Bits of embeddings at least.
 EMBEDDING_BITS = 6
@@ -72,6 +78,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--coder", choices=CODER_CHOICES, help="how to code the shared weights; the recipe's unless given"
     )
+    parser.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        metavar="F",
+        help="a run file, or a configuration for fit, that names the network and its data: biases and "
+        "batch-norm statistics are corrected on training images, and --bits auto is judged on them",
+    )
+    parser.add_argument(
+        "--inputs",
+        type=_count,
+        metavar="N",
+        help=f"with --config: how many training images; {INPUTS:,} unless given",
+    )
+    add_data_root(parser)
     add_quiet(parser)
     parser.add_argument("--json", action="store_true", help="print sizes as JSON")
 
@@ -80,6 +101,8 @@ def run(args: Namespace) -> None:
     """Read, compress and write one tensor after another, and tell what came of it."""
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
+    if args.config is None and (args.inputs is not None or args.data_root is not None):
+        raise UsageError("--inputs and --data-root go with --config, which names the network and its data")
     budget = _budget(args)
     check_output(args.output, force=args.force)
     recipe = fw.Recipe.load(args.recipe) if args.recipe is not None else None
@@ -89,14 +112,52 @@ def run(args: Namespace) -> None:
             recipe = default_recipe(args.checkpoint, state.specs, args.sparsity, args.bits, budget)
         if args.coder is not None:
             recipe = with_coder(recipe, args.coder)
-        if recipe.undecided:
-            with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
-                recipe = fw.choose_bits(state, recipe, progress=lambda *_: advance())
-        tensors = fw.compress_lazily(state, recipe)
-        with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
-            watched = WatchedTensors(tensors, lambda _: advance())
-            size = fw.save_file(watched, args.output, coder=recipe.code.coder, overwrite=args.force)
+        how = _with_inputs if args.config is not None else _without_data
+        size = how(args, state, recipe)
         _report(args, before, size, state.dense_bytes)
+
+
+def _without_data(args: Namespace, state: LazyTensors[torch.Tensor], recipe: fw.Recipe) -> int:
+    """Write one tensor after another; the bytes of the file."""
+    if recipe.undecided:
+        with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
+            recipe = fw.choose_bits(state, recipe, progress=lambda *_: advance())
+    tensors = fw.compress_lazily(state, recipe)
+    with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
+        watched = WatchedTensors(tensors, lambda _: advance())
+        return _write(args, watched, recipe)
+
+
+def _with_inputs(args: Namespace, state: LazyTensors[torch.Tensor], recipe: fw.Recipe) -> int:
+    """Write the tensors of a network whose outputs are set right on training images."""
+    from torch.nn.functional import cross_entropy
+
+    from featherweight.files import load_state
+    from featherweight.training.calibration import first_batches
+    from featherweight.training.run import check_shapes
+    from featherweight.training.spec import read_model_and_data
+
+    use_data_root(args)
+    model, data = read_model_and_data(args.config)
+    network, images = model.create(), data.create()
+    load_state(network, dict(state), str(args.checkpoint))
+    network.eval()
+    check_shapes(network, images)
+    batches = first_batches(images, args.inputs or INPUTS)
+    if recipe.undecided:
+        with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
+            recipe = fw.choose_bits(
+                network, recipe, data=batches, loss=cross_entropy, progress=lambda *_: advance()
+            )
+    with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
+        tensors = fw.compress(network, recipe, data=batches, progress=lambda _: advance())
+    return _write(args, tensors, recipe)
+
+
+def _write(
+    args: Namespace, tensors: Mapping[str, torch.Tensor | QuantizedTensor], recipe: fw.Recipe
+) -> int:
+    return fw.save_file(tensors, args.output, coder=recipe.code.coder, overwrite=args.force)
 
 
 def _report(args: Namespace, before: int, size: int, dense: int) -> None:
@@ -193,6 +254,12 @@ def _bits(text: str) -> str | int:
     if text.isdecimal() and 1 <= int(text) <= 8:
         return int(text)
     raise ArgumentTypeError(f"expected a whole number from 1 to 8, or {AUTO}, got {text!r}")
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
 
 
 def _fraction(text: str) -> float:

@@ -105,7 +105,7 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
     "files": (
         Verb(
             "compress",
-            "turn a checkpoint into a .fwt file, without data",
+            "turn a checkpoint into a .fwt file, without training",
             "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6",
         ),
         Verb(
