@@ -184,7 +184,6 @@ def test_without_the_test_validation_images_are_tried_and_the_test_may_follow(
     assert json.loads((tmp_path / "run" / "result.json").read_text())["bytes"] == len(uninterrupted)
 
 
-
 MNIST = ("data", {"class_path": "featherweight.data.MNIST"})
 
 

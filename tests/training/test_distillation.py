@@ -80,5 +80,5 @@ def test_more_answers_than_memory_should_hold_are_refused(monkeypatch):
     monkeypatch.setattr(distillation, "ANSWERS_BYTES", 1000)
     batches = Batches(Split(torch.rand(30, 1, 2, 2), torch.arange(30)), 8, shift=1)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
-    with pytest.raises(RecipeError, match="30 images in 9 views each take 3,240 bytes, .* leave remember"):
+    with pytest.raises(RecipeError, match=r"30 images in 9 views each take 3,240 bytes, .* leave remember"):
         all_answers(network, batches)

@@ -84,7 +84,6 @@ def test_only_weights_that_cannot_come_back_are_left_out() -> None:
     assert not issubclass(Latent, Mask | Sharing)
 
 
-
 @pytest.mark.parametrize("kind", [Small, SmallConvolution])
 def test_training_comes_to_the_same_weights(kind: type[torch.nn.Module], tmp_path: Path) -> None:
     recipe = {

@@ -139,7 +139,7 @@ def test_without_the_test_only_validation_images_are_asked(
 def test_without_validation_images_there_is_nothing_to_choose_by(tmp_path: Path) -> None:
     data = {"class_path": "featherweight.data.Digits", "init_args": {"validation_split": 0}}
     run = start(tmp_path / "run", data=data)
-    with pytest.raises(RecipeError, match="set data.validation_split"):
+    with pytest.raises(RecipeError, match=r"set data\.validation_split"):
         run.execute_without_test()
     assert not run.directory.exists()
 

@@ -86,8 +86,8 @@ def all_answers(network: torch.nn.Module, batches: Batches) -> torch.Tensor:
             f"distill: the answers of the teacher for {batches.num_images:,} images in {batches.num_views} "
             f"views each take {size:,} bytes, more than {ANSWERS_BYTES:,}; leave remember out"
         )
-    answers = one.new_empty((len(numbers), one.shape[1]))
-    for part in numbers.split(_AT_ONCE):
+    answers: torch.Tensor = one.new_empty((len(numbers), one.shape[1]))
+    for part in torch.split(numbers, _AT_ONCE):
         answers[part] = network(batches.images_of(part))
     return answers
 

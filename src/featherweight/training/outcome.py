@@ -51,7 +51,8 @@ class Validation:
         name: of the run.
         dataset: name of the data set.
         images: of the validation split.
-        error_dense_percent: top-1 error of the network after ``fit`` on them; ``None`` where it had no epochs.
+        error_dense_percent: top-1 error on them of the network after ``fit``; ``None`` where it had no
+            epochs.
         error_percent: top-1 error on them of the network in the file.
         bytes: size of the file.
         dense_bytes: size of the tensors of the network after ``fit``.
