@@ -78,6 +78,38 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What a run came to that has not looked at the test set: what choices are made by.
+
+    Attributes:
+        name: of the run.
+        dataset: name of the data set.
+        images: of the validation split.
+        error_dense_percent: top-1 error on them of the network after ``fit``; ``None`` where it had no
+            epochs.
+        error_percent: top-1 error on them of the network in the file.
+        bytes: size of the file.
+        dense_bytes: size of the tensors of the network after ``fit``.
+        ratio: dense_bytes / bytes.
+        seconds: spent in all phases.
+        seed: of the run.
+        file: the compressed file, relative to the result.
+    """
+
+    name: str
+    dataset: str
+    images: int
+    error_dense_percent: float | None
+    error_percent: float
+    bytes: int
+    dense_bytes: int
+    ratio: float
+    seconds: float
+    seed: int
+    file: str
+
+
+@dataclass(frozen=True)
 class ResultRecord(Result):
     """One ``results/NAME.json``: what ``featherweight run`` writes, and what may be added by hand.
 

@@ -104,7 +104,7 @@ def readme_table(records: Sequence[ResultRecord], published: Published) -> str:
             )
             for record in _of(records, group)
         ]
-    return _table(header, rows, "lllrrrr")
+    return markdown_table(header, rows, "lllrrrr")
 
 
 def record_tables(records: Sequence[ResultRecord], published: Published) -> str:
@@ -127,7 +127,7 @@ def record_tables(records: Sequence[ResultRecord], published: Published) -> str:
             for record in ours
         ]
         rows += [_published_cells(row) for row in group.rows]
-        sections.append(f"### {group.title}\n\n{_table(header, rows, 'lrrrll')}")
+        sections.append(f"### {group.title}\n\n{markdown_table(header, rows, 'lrrrll')}")
     return "\n\n".join(sections)
 
 
@@ -150,7 +150,7 @@ def detail_table(records: Sequence[ResultRecord]) -> str:
         )
         for record in records
     ]
-    return _table((*header, "minutes of training", ""), rows, "lrrrrrrrrrl")
+    return markdown_table((*header, "minutes of training", ""), rows, "lrrrrrrrrrl")
 
 
 def seeds_table(records: Sequence[ResultRecord]) -> str:
@@ -174,7 +174,7 @@ def seeds_table(records: Sequence[ResultRecord]) -> str:
                 f"{max(sizes):,}",
             )
         )
-    return _table(header, rows, "llrrrrrr") if rows else ""
+    return markdown_table(header, rows, "llrrrrrr") if rows else ""
 
 
 def comparison_tables(comparison: Comparison) -> str:
@@ -191,7 +191,7 @@ def comparison_tables(comparison: Comparison) -> str:
             )
             for row in network.rows
         ]
-        sections.append(f"### {network.name}\n\n{_table(header, rows, 'lrrr')}")
+        sections.append(f"### {network.name}\n\n{markdown_table(header, rows, 'lrrr')}")
     return "\n\n".join(sections)
 
 
@@ -228,7 +228,8 @@ def _published_cells(row: PublishedRow) -> tuple[str, ...]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> str:
+    """A table in Markdown; ``alignment`` has an ``l`` or an ``r`` for each column."""
     marks = {"l": "---", "r": "--:"}
     lines = [header, [marks[side] for side in alignment], *rows]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
