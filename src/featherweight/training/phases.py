@@ -24,6 +24,7 @@ from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.pruning.dropout import dropout_feeds
 from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher
+from featherweight.training.metrics import EpochMetrics
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
 from featherweight.training_steps import round_as_stored
@@ -169,6 +170,7 @@ def train_phase(
     checkpoint: Path,
     console: Console | None = None,
     teacher: torch.nn.Module | None = None,
+    metrics: Path | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -180,6 +182,7 @@ def train_phase(
         checkpoint: written after every epoch; taken up where it is there.
         console: where progress goes.
         teacher: the network that a phase with ``distill`` learns from.
+        metrics: a table that gets a line an epoch; none is kept unless given.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -203,6 +206,8 @@ def train_phase(
     if phase.adjust_dropout:
         feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
         callbacks.append(AdjustDropout(feeds))
+    if metrics is not None:
+        callbacks.append(EpochMetrics(name, metrics))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
     trainer = make_trainer(spec, phase, callbacks)
     module = PhaseClassifier(network, spec, phase, teacher)

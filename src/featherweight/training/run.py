@@ -26,6 +26,7 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
+from featherweight.training.metrics import METRICS
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
@@ -85,10 +86,9 @@ class Run:
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
-    ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json`` (the steps of such a
-    schedule), the compressed file ``NAME.fwt`` and
-    ``result.json``.
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``metrics.csv`` (a
+    line an epoch), ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json``
+    (the steps of such a schedule), the compressed file ``NAME.fwt``, ``result.json`` and ``report.html``.
 
     Args:
         spec: what to do.
@@ -211,9 +211,12 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
+            metrics = self.directory / METRICS
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
+                train_phase(
+                    name, self.spec, network, images, checkpoint, console, self._teacher(name), metrics
+                )
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
