@@ -211,12 +211,10 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
-            metrics = self.directory / METRICS
+            teacher, metrics = self._teacher(name), self.directory / METRICS
             began = time.perf_counter()
             try:
-                train_phase(
-                    name, self.spec, network, images, checkpoint, console, self._teacher(name), metrics
-                )
+                train_phase(name, self.spec, network, images, checkpoint, console, teacher, metrics)
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
