@@ -65,8 +65,9 @@ class TensorSizes:
     @property
     def bits_p(self) -> int:
         """Bits after pruning alone: values of their own width, and where they are; dense if that is less."""
-        if self.paper is not None:
+        if self.paper is not None and self.paper.nonzero == self.nonzero:
             return self.paper.total_bits_p
+        # Not quantized, or index 0 is no zero: a bit says of each weight whether it is there.
         dense = 8 * self.dense_bytes
         return min(dense, self.nonzero * 8 * ITEM_SIZES[self.dtype] + self.numel)
 
@@ -189,9 +190,8 @@ def measure_tensor(info: TensorInfo, tensor: RawTensor | QuantizedTensor) -> Ten
     if not isinstance(tensor, QuantizedTensor):
         return TensorSizes(*common)
     size = tensor.codebook.size
-    return TensorSizes(
-        *common, codebook_size=size, paper=paper_sizes(tensor.indices, size, 8 * ITEM_SIZES[tensor.dtype])
-    )
+    paper = paper_sizes(tensor.indices, size, 8 * ITEM_SIZES[tensor.dtype])
+    return TensorSizes(*common, codebook_size=size, paper=paper)
 
 
 def fraction(parts: Iterable[int], wholes: Iterable[int]) -> float:
