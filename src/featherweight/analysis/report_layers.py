@@ -24,6 +24,9 @@ BINS = 64
 #: Of the weights before, this part is in sight: a few far ones would leave the others a thin line.
 _IN_SIGHT = 0.999
 
+#: Room beyond the farthest shared value.
+_MARGIN = 1.04
+
 #: Weights that say what is in sight, and that are looked at in one go.
 _SAMPLE, _CHUNK = 1 << 20, 1 << 22
 
@@ -150,7 +153,7 @@ def _limit(weights: NDArray[np.float64], before: NDArray[Any] | None, *, shared:
     """How far the picture goes: all shared values are in it, and nearly all others."""
     limits = [0.0]
     if weights.size:
-        limits.append(float(np.abs(weights).max()) if shared else _far(weights))
+        limits.append(_MARGIN * float(np.abs(weights).max()) if shared else _far(weights))
     if before is not None:
         limits.append(_far(before))
     return min(max(limits), _GREATEST)
@@ -216,13 +219,15 @@ def _blocks(matrix: NDArray[np.bool_], starts: NDArray[np.int64]) -> Iterator[ND
 def strengths(density: NDArray[np.float64], levels: int) -> tuple[NDArray[np.uint8], float]:
     """Cells as levels of a colour, the fullest at the highest, any that is not empty above 0.
 
+    Levels go with the root of the density, so that sparse cells can be told from empty ones.
+
     Returns:
         The levels, and the density of the fullest cell.
     """
     fullest = float(density.max())
     if not fullest:
         return np.zeros(density.shape, np.uint8), 0.0
-    return np.ceil(density / fullest * (levels - 1)).astype(np.uint8), fullest
+    return np.ceil(np.sqrt(density / fullest) * (levels - 1)).astype(np.uint8), fullest
 
 
 def picture_size(rows: int, columns: int, width: int = 320, most_height: int = 160) -> tuple[int, int]:
