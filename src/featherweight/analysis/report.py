@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from featherweight.analysis.report_source import Progress
     from featherweight.analysis.sizes import TensorSizes
 
+#: The file in a run's directory.
+REPORT = "report.html"
+
 #: Rows of the table; of more tensors, those that take the most bytes.
 MOST_ROWS = 5000
 

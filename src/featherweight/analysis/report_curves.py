@@ -33,7 +33,7 @@ _WIDTH, _HEIGHT = 320.0, 200.0
 _LEFT, _TOP, _GROUND = 38.0, 20.0, 166.0
 
 #: Units across of a letter at the size of labels, at most, and from label to label.
-_LETTER, _LABEL_GAP = 6.1, 13.0
+_LETTER, _BOLD_LETTER, _LABEL_GAP = 6.1, 7.2, 13.0
 _LONGEST_LABEL = 14
 
 #: Points of a curve at most: more than a screen can show.
@@ -87,7 +87,8 @@ class _Frame:
 def _draw(label: str, series: Sequence[_Series], frame: _Frame) -> Markup:
     """Curves that are named where they end."""
     names = [one.name for one in series] + ([frame.across[1]] if frame.across else [])
-    right = 10 + _LETTER * max((len(name) for name in names), default=0)
+    letter = _BOLD_LETTER if any(one.style == "network" for one in series) else _LETTER
+    right = 14 + letter * max((len(name) for name in names), default=0)
     x = _linear(frame.x_range, _LEFT, _WIDTH - right)
     y = _linear(frame.y_range, _GROUND, _TOP)
     parts = [*_axes(frame, x, y, _WIDTH - right)]
@@ -97,7 +98,7 @@ def _draw(label: str, series: Sequence[_Series], frame: _Frame) -> Markup:
     ends = [(y(one.end[1]), x(one.end[0]), one.name, one.style) for one in series if one.name]
     if frame.across:
         ends.append((y(frame.across[0]), _WIDTH - right, frame.across[1], "reference"))
-    parts += _end_labels(sorted(ends), _WIDTH - right + 8)
+    parts += _end_labels(sorted(ends), _WIDTH - right + 12)
     return drawing(_WIDTH, _HEIGHT, label, parts)
 
 
@@ -126,11 +127,10 @@ def _axes(
 
 
 def _end_labels(ends: Sequence[tuple[float, float, str, str]], left: float) -> Iterator[Markup]:
-    """Names beside the ends, apart; a thin line leads to one that stands elsewhere."""
+    """Names beside the ends, apart, each with a line of its colour that leads there."""
     places = spread([end[0] for end in ends], _LABEL_GAP, _TOP - 4, _GROUND + 4)
     for (wanted, x, name, style), place in zip(ends, places, strict=True):
-        if abs(place - wanted) > 2 or left - x > 12:
-            yield element("path", class_=f"leader {style}", d=line([(x + 2, wanted), (left - 3, place)]))
+        yield element("path", class_=f"leader {style}", d=line([(x + 1, wanted), (left - 3, place)]))
         yield element("text", name, class_=f"label {style}", x=left, y=place + 4)
 
 

@@ -75,6 +75,7 @@ def execute(job: Run, *, quiet: bool) -> Result:
 
 def report(job: Run, result: Result) -> None:
     """Print the table of the file and what the run came to."""
+    from featherweight.analysis.report import REPORT
     from featherweight.analysis.sizes import measure_file
     from featherweight.analysis.tables import bounded_table, layer_table
     from featherweight.fileformat import FileReader
@@ -95,3 +96,5 @@ def report(job: Run, result: Result) -> None:
     say(f"time    {result.seconds:.0f} s of training")
     say(f"file    {job.file}")
     say(f"result  {job.directory / 'result.json'}")
+    if (job.directory / REPORT).is_file():
+        say(f"report  {job.directory / REPORT}")

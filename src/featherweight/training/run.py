@@ -15,6 +15,7 @@ from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
+from featherweight.analysis.report import REPORT, write_report
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import encode_state
@@ -172,6 +173,7 @@ class Run:
         self._encode(network)
         result = self._test(images)
         _write_json(self.directory / "result.json", asdict(result))
+        self._report()
         return result
 
     def _begin(self) -> None:
@@ -314,6 +316,13 @@ class Run:
             command=f"featherweight run {shlex.quote(f'recipes/{self.spec.name}.yaml')}",
             file=self.file.name,
         )
+
+    def _report(self) -> None:
+        """Draw the page to look at; the run is done, whatever comes of it."""
+        try:
+            write_report(self.directory, self.directory / REPORT, overwrite=True)
+        except Exception as error:
+            logger.warning("the report was not written (%s); featherweight report tries again", error)
 
     def _seconds(self) -> dict[str, float]:
         path = self.directory / "state.json"
