@@ -164,9 +164,7 @@ def fisher(subject: Subject, names: list[str], args: Any) -> dict[str, torch.Ten
     if args.unweighted:
         return {}
     if id(subject) not in _diagonals:
-        _diagonals[id(subject)] = fisher_diagonal(
-            subject.network, subject.calibration, cross_entropy, names
-        )
+        _diagonals[id(subject)] = fisher_diagonal(subject.network, subject.calibration, cross_entropy, names)
     return _diagonals[id(subject)]
 
 

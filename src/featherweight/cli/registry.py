@@ -101,6 +101,16 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             "measure accuracy against sparsity and bits, layer by layer",
             "featherweight sensitivity --config recipes/lenet5-mnist.yaml --weights runs/lenet5-mnist",
         ),
+        Verb(
+            "report",
+            "draw a page about a run or a file, to open in a browser",
+            "featherweight report runs/lenet300-mnist -o report.html",
+        ),
+        Verb(
+            "compare",
+            "set files of one network side by side: bytes and errors of weights",
+            "featherweight compare dense.safetensors model.fwt --config recipes/lenet300-mnist.yaml",
+        ),
     ),
     "files": (
         Verb(

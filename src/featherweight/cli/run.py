@@ -91,10 +91,11 @@ def execute(job: Run, *, quiet: bool, test: bool = True) -> Result | Validation:
 
 def report(job: Run, result: Result | Validation) -> None:
     """Print the table of the file and what the run came to."""
+    from featherweight.analysis.report import REPORT
+    from featherweight.analysis.results import Validation
     from featherweight.analysis.sizes import measure_file
     from featherweight.analysis.tables import bounded_table, layer_table
     from featherweight.fileformat import FileReader
-    from featherweight.training.outcome import Validation
     from featherweight.training.phases import JOURNAL
 
     with FileReader(job.file) as reader:
@@ -113,5 +114,7 @@ def report(job: Run, result: Result | Validation) -> None:
     say(f"time    {result.seconds:.0f} s of training")
     say(f"file    {job.file}")
     say(f"result  {job.directory / ('validation.json' if unseen else 'result.json')}")
+    if (job.directory / REPORT).is_file():
+        say(f"report  {job.directory / REPORT}")
     if unseen:
         say(f"test    featherweight run --resume {job.directory}")

@@ -25,6 +25,7 @@ from featherweight.pruning.dropout import dropout_feeds
 from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher, all_answers
 from featherweight.training.live import LiveOnly
+from featherweight.training.metrics import EpochMetrics
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
 from featherweight.training_steps import round_as_stored
@@ -204,6 +205,7 @@ def train_phase(
     console: Console | None = None,
     teacher: torch.nn.Module | None = None,
     answers: dict[str, torch.Tensor] | None = None,
+    metrics: Path | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -216,6 +218,7 @@ def train_phase(
         console: where progress goes.
         teacher: the network that a phase with ``distill`` learns from.
         answers: of teachers that have been asked beforehand, by phase, for later phases.
+        metrics: a table that gets a line an epoch; none is kept unless given.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -241,6 +244,8 @@ def train_phase(
     if phase.adjust_dropout:
         feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
         callbacks.append(AdjustDropout(feeds))
+    if metrics is not None:
+        callbacks.append(EpochMetrics(name, metrics))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
     trainer = make_trainer(spec, phase, callbacks)
     module = PhaseClassifier(network, spec, phase, teacher)

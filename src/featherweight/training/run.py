@@ -15,6 +15,7 @@ from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
+from featherweight.analysis.report import REPORT, write_report
 from featherweight.analysis.results import Result, Validation
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
@@ -27,6 +28,7 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
+from featherweight.training.metrics import METRICS
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
@@ -48,10 +50,10 @@ class Run:
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
-    ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json`` (the steps of such a
-    schedule), the compressed file ``NAME.fwt``,
-    ``validation.json`` (where it stopped before the test) and ``result.json``.
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``metrics.csv`` (a
+    line an epoch), ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json``
+    (the steps of such a schedule), the compressed file ``NAME.fwt``, ``validation.json`` (where it stopped
+    before the test), ``result.json`` and ``report.html``.
 
     Args:
         spec: what to do.
@@ -115,6 +117,7 @@ class Run:
         images = self._make_file(console)
         result = self._test(images)
         _write_json(self.directory / "result.json", asdict(result))
+        self._report()
         return result
 
     def execute_without_test(self, console: Console | None = None) -> Validation:
@@ -196,10 +199,11 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
+            teacher, metrics = self._teacher(name), self.directory / METRICS
             began = time.perf_counter()
             try:
                 train_phase(
-                    name, self.spec, network, images, checkpoint, console, self._teacher(name), self._answers
+                    name, self.spec, network, images, checkpoint, console, teacher, self._answers, metrics
                 )
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
@@ -325,6 +329,13 @@ class Run:
         dense.load_state_dict(load_safetensors(self.directory / "fit.safetensors"))
         load_model(compressed, self.file)
         return dense, compressed
+
+    def _report(self) -> None:
+        """Draw the page to look at; the run is done, whatever comes of it."""
+        try:
+            write_report(self.directory, self.directory / REPORT, overwrite=True)
+        except Exception as error:
+            logger.warning("the report was not written (%s); featherweight report tries again", error)
 
     def _seconds(self) -> dict[str, float]:
         path = self.directory / "state.json"
