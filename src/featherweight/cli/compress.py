@@ -15,8 +15,6 @@ from featherweight.cli.console import print_json, progress, say
 from featherweight.cli.training_options import add_quiet
 from featherweight.coding import CODER_CHOICES
 from featherweight.errors import CheckpointError
-from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
-from featherweight.lazy import WatchedTensors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -78,6 +76,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Read, compress and write one tensor after another, and tell what came of it."""
+    from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
+    from featherweight.lazy import WatchedTensors
+
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
     budget = _budget(args)
