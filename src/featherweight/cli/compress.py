@@ -15,8 +15,6 @@ from featherweight.cli.console import print_json, progress, say
 from featherweight.cli.training_options import add_data_root, add_quiet, use_data_root
 from featherweight.coding import CODER_CHOICES
 from featherweight.errors import CheckpointError
-from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
-from featherweight.lazy import WatchedTensors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -99,6 +97,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Read, compress and write one tensor after another, and tell what came of it."""
+    from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
+
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
     if args.config is None and (args.inputs is not None or args.data_root is not None):
