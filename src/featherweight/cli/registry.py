@@ -106,7 +106,8 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb(
             "compress",
             "turn a checkpoint into a .fwt file, without data",
-            "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6",
+            "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6\n"
+            "  featherweight compress bert-base-uncased -o bert-small",
         ),
         Verb(
             "decompress",
@@ -115,8 +116,9 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         ),
         Verb(
             "convert",
-            "turn a checkpoint, .fwt or .net file into another, bit for bit",
-            "featherweight convert compressed_SqueezeNet.net squeezenet.fwt",
+            "turn a checkpoint, .fwt or .net file into another, or into ONNX",
+            "featherweight convert compressed_SqueezeNet.net squeezenet.fwt\n"
+            "  featherweight convert lenet5.fwt lenet5.onnx --config recipes/lenet5-mnist.yaml",
         ),
         Verb(
             "inspect",
