@@ -1,4 +1,4 @@
-"""What ``featherweight compress`` does to a checkpoint of which nothing is known but names, shapes and types."""
+"""What ``featherweight compress`` does to a checkpoint of which only names, shapes and types are known."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def inputs_first(specs: Mapping[str, TensorSpec]) -> set[str]:
 
 
 def _is_looked_up(spec: TensorSpec) -> bool:
-    """Whether a tensor has rows to look up: ``(n, d)`` or ``(1, n, d)``, unlike a patch embedding's filters."""
+    """Whether a tensor has rows to look up, ``(n, d)`` or ``(1, n, d)``; a patch embedding has filters."""
     rows = math.prod(spec.shape[:-1])
     return len(spec.shape) == 2 or (spec.shape[0] == 1 and len(spec.shape) == 3 and rows > 1)
 

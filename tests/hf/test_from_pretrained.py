@@ -170,7 +170,7 @@ def test_code_of_a_model_is_not_run_unless_asked(compressed, tmp_path):
     config.pop("auto_map")
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(
-        CheckpointError, match="names the class OwnModel, which transformers .* does not have"
+        CheckpointError, match=r"names the class OwnModel, which transformers .* does not have"
     ):
         hf.from_pretrained(folder, trust_remote_code=True)
 

@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 
 #: What loads a model rather than configures it.
 _OF_LOADING = (
-    ("attn_implementation", "device_map", "dtype", "generation_config", "ignore_mismatched_sizes")
-    + ("key_mapping", "max_memory", "offload_buffers", "offload_folder", "output_loading_info")
-    + ("quantization_config", "torch_dtype")
+    "attn_implementation",
+    "device_map",
+    "dtype",
+    "generation_config",
+    "ignore_mismatched_sizes",
+    "key_mapping",
+    "max_memory",
+    "offload_buffers",
+    "offload_folder",
+    "output_loading_info",
+    "quantization_config",
+    "torch_dtype",
 )
 
 #: From this version on, transformers takes tensors that load themselves.
@@ -37,7 +46,7 @@ def from_pretrained(
     trust_remote_code: bool = False,
     revision: str | None = None,
     token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
+    cache_dir: str | Path | None = None,
     local_files_only: bool = False,
     max_bytes: int | None = None,
     **kwargs: Any,
@@ -105,7 +114,7 @@ def _folder(
     model: str | os.PathLike[str],
     revision: str | None,
     token: str | bool | None,
-    cache_dir: str | os.PathLike[str] | None,
+    cache_dir: str | Path | None,
     *,
     local_files_only: bool,
 ) -> Path:
@@ -153,13 +162,13 @@ def _class_for(chosen: Any, config: Any, folder: Path, *, trust_remote_code: boo
     found = getattr(transformers, names[0], None)
     if found is None and remote is not None:
         raise CheckpointError(
-            f"{folder}: {names[0]} is a class of the model's own code; read it, and pass trust_remote_code=True "
-            f"to run it"
+            f"{folder}: {names[0]} is a class of the model's own code; read it, and pass "
+            f"trust_remote_code=True to run it"
         )
     if found is None:
         raise CheckpointError(
-            f"{folder}: {CONFIG} names the class {names[0]}, which transformers {transformers.__version__} does "
-            f"not have; pass model_class"
+            f"{folder}: {CONFIG} names the class {names[0]}, which transformers {transformers.__version__} "
+            f"does not have; pass model_class"
         )
     return found
 

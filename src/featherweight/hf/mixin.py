@@ -19,7 +19,7 @@ from huggingface_hub import ModelHubMixin, hf_hub_download  # noqa: E402
 
 
 class CompressedModelHubMixin(ModelHubMixin, library_name="featherweight", tags=["featherweight"]):
-    """Gives a module ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, as huggingface_hub has them.
+    """``save_pretrained``, ``from_pretrained`` and ``push_to_hub``, as huggingface_hub has them.
 
     Example::
 
@@ -30,8 +30,8 @@ class CompressedModelHubMixin(ModelHubMixin, library_name="featherweight", tags=
         net.push_to_hub("user/net")
         net = Net.from_pretrained("user/net")
 
-    ``model.fwt`` holds the weights and ``config.json`` the arguments of ``__init__``. Weights that are pruned or
-    share their values make it small; nothing is lost.
+    ``model.fwt`` holds the weights and ``config.json`` the arguments of ``__init__``. Weights that are
+    pruned or share their values make it small; nothing is lost.
 
     Attributes:
         compression: a recipe that is applied when the model is saved, without data; none unless a subclass

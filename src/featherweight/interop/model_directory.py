@@ -1,4 +1,4 @@
-"""Directories of models as transformers lays them out: ``config.json``, weights, tokenizer and other files."""
+"""Directories of models as transformers lays them out: ``config.json``, weights, tokenizer, other files."""
 
 from __future__ import annotations
 
@@ -20,8 +20,23 @@ _SHARDED_PICKLES = "pytorch_model.bin.index.json"
 
 #: Weights in any framework's format, states of training among them: none of it is kept.
 _LEFT_OUT = frozenset(
-    (".bin", ".ckpt", ".fwt", ".gguf", ".h5", ".mlmodel", ".msgpack", ".onnx", ".onnx_data", ".ot")
-    + (".pb", ".pt", ".pth", ".safetensors", ".tflite")
+    [
+        ".bin",
+        ".ckpt",
+        ".fwt",
+        ".gguf",
+        ".h5",
+        ".mlmodel",
+        ".msgpack",
+        ".onnx",
+        ".onnx_data",
+        ".ot",
+        ".pb",
+        ".pt",
+        ".pth",
+        ".safetensors",
+        ".tflite",
+    ]
 )
 
 
@@ -43,8 +58,8 @@ def find_weights(directory: Path) -> Path:
         raise CheckpointError(f"{directory}: is compressed already ({COMPRESSED}); give the original")
     if (directory / _SHARDED_PICKLES).is_file():
         raise CheckpointError(
-            f"{directory}: has its weights in several pickles; load it in transformers and save it again with "
-            f"save_pretrained, which writes safetensors"
+            f"{directory}: has its weights in several pickles; load it in transformers and save it again "
+            f"with save_pretrained, which writes safetensors"
         )
     raise CheckpointError(
         f"{directory}: has a {CONFIG} but no weights; expected one of {', '.join(_WEIGHTS)}"
@@ -52,7 +67,7 @@ def find_weights(directory: Path) -> Path:
 
 
 def copy_other_files(source: Path, target: Path) -> list[str]:
-    """Copy all that is no weights: configurations, tokenizer, code, readme; folders as well, hidden files not.
+    """Copy all that is no weights: configurations, tokenizer, code; folders as well, hidden files not.
 
     Args:
         source: a model's directory; links in it are followed.

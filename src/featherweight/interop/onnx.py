@@ -167,11 +167,11 @@ def _translate(
         axes = tuple({0: free} for _ in inputs)
     program = _capture(network, inputs, batch, axes)
     # With the parameters' names, and the forward's for inputs where there are several.
-    names = {"input_names": ["input"]} if len(inputs) == 1 else {}
+    names = ["input"] if len(inputs) == 1 else None
     with _quiet():
         try:
             translated: Any = torch.onnx.export(
-                program, dynamo=True, optimize=False, verbose=False, dynamic_shapes=axes, **names
+                program, dynamo=True, optimize=False, verbose=False, dynamic_shapes=axes, input_names=names
             )
         except Exception as error:
             from featherweight.interop.onnx_failures import explain_translation
