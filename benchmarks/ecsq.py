@@ -1,7 +1,7 @@
 """Entropy-constrained quantization beside k-means: bytes of the file at equal validation error.
 
 A trained network's weights are quantized, without training after, by k-means in several numbers of bits and
-by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or both not: ``--unweighted``)
+by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or neither: ``--unweighted``)
 and coded by the same coder. Each k-means file that no smaller one is as good as is then set against the
 smallest ``ecsq`` file measured whose error is no higher. Everything is judged on the validation split;
 ``--test`` reads the test set once, for the pairs in the table. ``--plot STEM`` draws bytes against error.
@@ -77,7 +77,7 @@ def front(measured: list[Measured]) -> list[Measured]:
 
 
 def pairs(measured: list[Measured]) -> list[Pair]:
-    """Every k-means file of the front with its counterpart; without those that no ``ecsq`` file comes up to."""
+    """Every k-means file of the front with its counterpart, if an ``ecsq`` file comes up to it."""
     found = []
     for one in front([m for m in measured if m.method == KMEANS]):
         good = [m for m in measured if m.method == ECSQ and m.validation_error <= one.validation_error]

@@ -35,12 +35,14 @@ TEXTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || element.closest("script") || !element.getClientRects().length) continue;
+    const shown = walker.currentNode.data.trim() && element.getClientRects().length;
+    if (!shown || element.closest("script")) continue;
     let behind = element;
     while (behind && !opaque(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
     const style = getComputedStyle(element);
     const colour = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
-    found.push([walker.currentNode.data.trim(), colour, getComputedStyle(behind || document.body).backgroundColor]);
+    const under = getComputedStyle(behind || document.body).backgroundColor;
+    found.push([walker.currentNode.data.trim(), colour, under]);
   }
   return found;
 }"""

@@ -117,10 +117,9 @@ class Sweep:
         Args:
             names: the layers as :meth:`choose` chose them.
         """
+        targets = list(names)
         if self.network and len(names) > 1:
             targets = [*(names if self.each else []), NETWORK]
-        else:
-            targets = list(names)
         return [*self._pruned(targets), *self._quantized(targets)]
 
     def _pruned(self, targets: list[str]) -> Iterator[Point]:

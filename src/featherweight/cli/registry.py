@@ -135,6 +135,7 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             (
                 "featherweight compress model.pt -o model.fwt --bits auto --target-size 100KB",
                 "featherweight compress model.pt -o model.fwt --recipe recipe.yaml --json",
+                "featherweight compress bert-base-uncased -o bert-small",
             ),
         ),
         Verb(
@@ -145,11 +146,12 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         ),
         Verb(
             "convert",
-            "turn a checkpoint, .fwt or .net file into another, bit for bit",
+            "turn a checkpoint, .fwt or .net file into another, or into ONNX",
             "featherweight convert compressed_SqueezeNet.net squeezenet.fwt",
             (
                 "featherweight convert model.fwt model.pt",
                 "featherweight convert weights.net alexnet.safetensors --layers alexnet",
+                "featherweight convert lenet5.fwt lenet5.onnx --config recipes/lenet5-mnist.yaml",
             ),
         ),
         Verb(
