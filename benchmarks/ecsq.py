@@ -1,7 +1,7 @@
 """Entropy-constrained quantization beside k-means: bytes of the file at equal validation error.
 
 A trained network's weights are quantized, without training after, by k-means in several numbers of bits and
-by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or neither: ``--unweighted``)
+by ``ecsq`` under several Lagrangians, weighted by the same Fisher diagonal (or neither: ``--unweighted``)
 and coded by the same coder. Each k-means file that no smaller one is as good as is then set against the
 smallest ``ecsq`` file measured whose error is no higher. Everything is judged on the validation split;
 ``--test`` reads the test set once, for the pairs in the table. ``--plot STEM`` draws bytes against error.
