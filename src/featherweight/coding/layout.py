@@ -135,8 +135,7 @@ class LayoutCoder:
 
     def _is_dense_for_sure(self, flat: Symbols, counts: NDArray[np.int64]) -> bool:
         """Whether a sample tells that sparse would not save enough: to measure all gaps takes a while."""
-        few = 4 * (flat.size - counts[0]) <= flat.size
-        if not self.sparse_slack or few or flat.size < _SAMPLED_FROM:
+        if not self.sparse_slack or flat.size < _SAMPLED_FROM or 4 * counts[0] >= 3 * flat.size:
             return False
         parts = flat[: flat.size // _SAMPLE_STRIDE * _SAMPLE_STRIDE].reshape(-1, _SAMPLE_STRIDE)
         sample = parts[:, :_SAMPLE_RUN].reshape(-1)
