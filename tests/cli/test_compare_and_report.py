@@ -120,7 +120,7 @@ def test_accuracy_from_a_run_file(command: Any, tmp_path: Path) -> None:
     assert data["files"][0]["examples"] == 540
     assert data["files"][1]["error_percent"] is None
     assert "does not fit LeNet300" in data["files"][1]["problem"]
-    out = command("compare", *paths, "--config", tmp_path / "run.yaml")[1]
+    out = command("compare", *paths, *options)[1]
     assert "error, %" in out
     assert "B was not tested: " in out
 
