@@ -111,11 +111,10 @@ def test_accuracy_from_a_run_file(command: Any, tmp_path: Path) -> None:
     save_safetensors(LeNet300().state_dict(), tmp_path / "a.safetensors")
     save_safetensors({"x": torch.ones(2)}, tmp_path / "b.safetensors")
     paths = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
-    data = json.loads(command("compare", *paths, "--config", tmp_path / "run.yaml", "--json")[1])
+    options = ("--config", tmp_path / "run.yaml")
+    data = json.loads(command("compare", *paths, *options, "--json")[1])
     fw.save_file(load_safetensors(paths[0]), tmp_path / "a.fwt")
-    tested = json.loads(
-        command("test-file", tmp_path / "a.fwt", "--config", tmp_path / "run.yaml", "--json")[1]
-    )
+    tested = json.loads(command("test-file", tmp_path / "a.fwt", *options, "--json")[1])
     assert data["files"][0]["error_percent"] == tested["error_percent"]
     assert data["files"][0]["examples"] == 540
     assert data["files"][1]["error_percent"] is None
