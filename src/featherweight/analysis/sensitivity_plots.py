@@ -96,17 +96,19 @@ def draw(
     panel: Label = by_retraining,
     curve: Label = by_layer,
     columns: int = 2,
+    reference: str = "dense",
 ) -> Figure:
     """Accuracy over sparsity or bits.
 
     Args:
         curves: all over sparsity, or all over bits.
-        dense: accuracy of the dense network in percent, drawn as a line.
+        dense: accuracy of the network that all start from in percent, drawn as a line.
         theme: light or dark.
         title: of the whole figure.
         panel: curves of one label share a panel; panels share their axes.
         curve: what to write at a curve's end; curves of one label have one colour.
         columns: panels in a row.
+        reference: what that network is called.
     """
     panels = list(dict.fromkeys(map(panel, curves)))
     names = list(dict.fromkeys(map(curve, curves)))
@@ -114,7 +116,7 @@ def draw(
     colours = dict(zip(plain, curve_colours(theme, len(plain)), strict=True))
     colours[layer_label(NETWORK)] = theme.ink
     longest = max(map(len, names))
-    width = 3.9 + 0.095 * max(longest, len("dense 99.99 %"))
+    width = 3.9 + 0.095 * max(longest, len(f"{reference} 99.99 %"))
     figure, all_axes = new_figure(theme, len(panels), columns=columns, width=width)
     for axes, heading in zip(all_axes, panels, strict=True):
         _scales(axes, curves, dense)
@@ -129,7 +131,7 @@ def draw(
     for axes, heading in zip(all_axes, panels, strict=True):
         mine = [one for one in curves if panel(one) == heading]
         ends = [_end(one, curve(one), colours[curve(one)]) for one in mine]
-        line = End(axes.get_xlim()[1], accuracy_place(dense), f"dense {dense:.2f} %", theme.muted)
+        line = End(axes.get_xlim()[1], accuracy_place(dense), f"{reference} {dense:.2f} %", theme.muted)
         label_ends(figure, axes, [*ends, line])
     return figure
 

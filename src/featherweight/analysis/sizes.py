@@ -124,9 +124,9 @@ class ModelSizes:
 
     @property
     def ratio_n(self) -> float:
-        """Weights over nonzero weights of the quantized tensors."""
-        weights = sum(tensor.numel for tensor in self.quantized)
-        return _ratio(weights, sum(tensor.nonzero for tensor in self.quantized))
+        """Weights over nonzero weights, of tensors that are quantized or have two dimensions or more."""
+        weights = [tensor for tensor in self.stored if tensor.paper is not None or len(tensor.shape) > 1]
+        return _ratio(sum(w.numel for w in weights), sum(w.nonzero for w in weights))
 
     def to_dict(self) -> dict[str, Any]:
         """The sizes as ``featherweight inspect --json`` prints them."""
