@@ -63,6 +63,7 @@ def test_the_headline_has_the_results_figures(run: Path, page: str) -> None:
         f"{100 * kept / total:.1f} %",
     ]
     assert "97.50 % dense; error 2.50 → 3.25 %" in page
+    assert "<dt>test accuracy, from the file</dt>" in page
 
 
 def test_recipe_and_command_are_there_as_text(page: str) -> None:
@@ -193,6 +194,14 @@ def test_a_damaged_result_is_told(tmp_path: Path, text: str) -> None:
     (run / "result.json").write_text(text)
     with pytest.raises(FormatError, match=r"result\.json: is no result of a run .*--resume"):
         gather(run)
+
+
+def test_a_run_without_the_test_tells_its_validation_accuracy(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    (run / "result.json").rename(run / "validation.json")
+    page = report_page(gather(run))
+    assert "<dt>validation accuracy, from the file</dt>" in page
+    assert ">96.75 %</dd>" in page
 
 
 def test_a_result_of_another_file_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
