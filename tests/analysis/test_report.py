@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from report_samples import SCRIPT, SHAPES, make_run, network, odd_tensors, raw, shared, sweep
 
-from featherweight.analysis.curves import Epoch, read_curves
+from featherweight.analysis.curves import COLUMNS, Epoch, read_curves
 from featherweight.analysis.png import encode_png
 from featherweight.analysis.report import report_page, write_report
 from featherweight.analysis.report_charts import waterfall
@@ -216,12 +216,16 @@ def test_a_damaged_sweep_or_dense_network_is_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tmp_path / "run")
+    whole = (run / "sensitivity" / "sensitivity.json").read_text()
     (run / "sensitivity" / "sensitivity.json").write_text('{"rows": 3}')
+    (run / "other").mkdir()
+    (run / "other" / "sensitivity.json").write_text(whole.replace('"sparsity": 0.9', '"sparsity": 1.0'))
     (run / "fit.safetensors").write_bytes(b"nonsense")
     (run / "metrics.csv").write_text("phase,epoch\nfit,one\nfit,2,3\n")
     source = gather(run)
     assert (source.sweeps, source.epochs) == ([], [Epoch("fit", 2)])
     assert "no results of featherweight sensitivity" in caplog.text
+    assert "holds figures that make no sense" in caplog.text
     assert "the report goes without the weights before" in caplog.text
     assert 'class="before" d=' not in report_page(source)
 
@@ -336,6 +340,14 @@ def test_curves_of_training(run: Path) -> None:
     assert training_panels([]) == []
     assert [panel.title for panel in training_panels([Epoch("fit", 1, 0.5)])] == ["Loss"]
     assert training_panels([Epoch("fit", 1)]) == []
+
+
+def test_curves_of_any_figures_can_be_drawn(tmp_path: Path) -> None:
+    rows = ["fit,1,1e308,nan,-5,200", "fit,2,0,inf,100,0", "x,3,1e-300,1e29,1e20,-1", "x,4,,,,"]
+    (tmp_path / "metrics.csv").write_text("\n".join([",".join(COLUMNS), *rows]))
+    epochs = read_curves(tmp_path / "metrics.csv")
+    assert [epoch.train_loss for epoch in epochs] == [None, 0, 1e-300, None]
+    assert len(training_panels(epochs)) == 3
 
 
 def test_curves_of_sensitivity() -> None:

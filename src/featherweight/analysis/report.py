@@ -117,7 +117,7 @@ def _context(source: ReportSource) -> dict[str, Any]:
         "has_before": any(layer.histogram and layer.histogram.before is not None for layer in source.layers),
         "training": training_panels(source.epochs),
         "sweeps": [_sweep(results) for results in source.sweeps],
-        "command": source.result.get("command"),
+        "command": printable(str(source.result.get("command") or ""))[:_VALUE],
         "texts": source.texts,
         "metadata": _metadata(source.metadata),
         "version": __version__,

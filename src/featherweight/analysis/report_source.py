@@ -220,6 +220,20 @@ def _sweeps(directory: Path) -> Iterator[Results]:
     found = [directory / "sensitivity.json", *sorted(directory.glob("*/sensitivity.json"))]
     for path in [path for path in found if path.is_file()][:_MOST_SWEEPS]:
         try:
-            yield Results.read(path)
+            results = Results.read(path)
+            if not _can_be_drawn(results):
+                raise FormatError(f"{path}: holds figures that make no sense")
+            yield results
         except FeatherweightError as error:
             logger.warning("%s; the report goes without it", error)
+
+
+def _can_be_drawn(results: Results) -> bool:
+    """Whether each row has a sparsity or a number of bits that an axis can show."""
+    try:
+        return 0 <= results.dense_accuracy_percent <= 100 and all(
+            0 <= row.sparsity < 1 if row.sparsity is not None else 1 <= int(row.bits or 0) <= 64
+            for row in results.rows
+        )
+    except (TypeError, ValueError):
+        return False
