@@ -58,7 +58,7 @@ def test_the_headline_has_the_results_figures(run: Path, page: str) -> None:
     total = 300 * 400 + sum(int(np.prod(shape)) for shape in SHAPES.values())
     assert figures == [
         f"{result['ratio']:.1f}×",
-        f"{result['bytes'] / 1000:.1f} kB",
+        f"{result['bytes'] / 1000:.2f} kB",
         "96.75 %",
         f"{100 * kept / total:.1f} %",
     ]

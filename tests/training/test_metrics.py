@@ -52,7 +52,8 @@ def test_sparsity_is_that_of_the_weights(finished: Path) -> None:
 
 
 def test_without_validation_images_those_figures_are_left_empty(tmp_path: Path) -> None:
-    run = start(tmp_path / "run", prune=None, share=None, fit={"epochs": 1, "lr": 0.05})
+    data = {"class_path": "featherweight.data.Digits", "init_args": {"validation_split": 0.0}}
+    run = start(tmp_path / "run", prune=None, share=None, fit={"epochs": 1, "lr": 0.05}, data=data)
     run.execute()
     [row] = rows(run.directory / "metrics.csv")
     assert (row["val_loss"], row["val_accuracy_percent"]) == ("", "")
