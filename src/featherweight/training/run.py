@@ -134,6 +134,7 @@ class Run:
             raise RecipeError("there are no validation images to try the file on: set data.validation_split")
         validation = self._validate(self._make_file(console))
         _write_json(self.directory / "validation.json", asdict(validation))
+        self._report()
         return validation
 
     def _make_file(self, console: Console | None) -> ImageData:
