@@ -65,6 +65,7 @@ def _cli(verb: str, trainers: list[lightning.Trainer]) -> type[LightningCLI]:
     # Imported so that their bare names will do as class_path.
     import featherweight.training.callbacks
     import featherweight.training.module  # noqa: F401
+    from featherweight.training.loggers import Guard
 
     described = {
         "description": "Train with Lightning; callbacks prune, share and save. "
@@ -99,8 +100,11 @@ def _cli(verb: str, trainers: list[lightning.Trainer]) -> type[LightningCLI]:
                 raise RecipeError(f"{_innermost(error)}; check init_args") from None
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
-            trainers.append(super().instantiate_trainer(**kwargs))
-            return trainers[-1]
+            trainer = super().instantiate_trainer(**kwargs)
+            for logger in trainer.loggers:
+                Guard.of(logger)  # one that fails does not stop the training
+            trainers.append(trainer)
+            return trainer
 
     def _check_checkpoint(path: str | None) -> None:
         if path is None or str(path).split(":")[0] in CHECKPOINT_KEYWORDS or "://" in str(path):

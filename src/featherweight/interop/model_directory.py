@@ -20,23 +20,10 @@ _SHARDED_PICKLES = "pytorch_model.bin.index.json"
 
 #: Weights in any framework's format, states of training among them: none of it is kept.
 _LEFT_OUT = frozenset(
-    [
-        ".bin",
-        ".ckpt",
-        ".fwt",
-        ".gguf",
-        ".h5",
-        ".mlmodel",
-        ".msgpack",
-        ".onnx",
-        ".onnx_data",
-        ".ot",
-        ".pb",
-        ".pt",
-        ".pth",
-        ".safetensors",
-        ".tflite",
-    ]
+    (
+        *(".bin", ".ckpt", ".fwt", ".gguf", ".h5", ".mlmodel", ".msgpack", ".onnx", ".onnx_data", ".ot"),
+        *(".pb", ".pt", ".pth", ".safetensors", ".tflite"),
+    )
 )
 
 

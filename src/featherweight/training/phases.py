@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.pruning.dropout import dropout_feeds
-from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
+from featherweight.training.callbacks import AdjustDropout, LogCompression, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from featherweight.data import ImageData
+    from featherweight.training.loggers import RunLoggers
     from featherweight.training.spec import Phase, RunSpec
 
 
@@ -169,6 +170,7 @@ def train_phase(
     checkpoint: Path,
     console: Console | None = None,
     teacher: torch.nn.Module | None = None,
+    loggers: RunLoggers | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -180,6 +182,7 @@ def train_phase(
         checkpoint: written after every epoch; taken up where it is there.
         console: where progress goes.
         teacher: the network that a phase with ``distill`` learns from.
+        loggers: of the whole run.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -204,11 +207,17 @@ def train_phase(
         feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
         callbacks.append(AdjustDropout(feeds))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
-    trainer = make_trainer(spec, phase, callbacks)
+    steps = math.ceil(len(images.train_batches()) / int(spec.trainer.get("accumulate_grad_batches", 1)))
+    if loggers is not None and loggers.loggers:
+        loggers.count_from(first_epoch * steps)
+        callbacks.append(LogCompression())
+    trainer = make_trainer(spec, phase, callbacks, loggers)
     module = PhaseClassifier(network, spec, phase, teacher)
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
+    if loggers is not None:
+        loggers.count_from((first_epoch + phase.epochs) * steps)
     _layout(network.cpu(), torch.contiguous_format)
     if name == "share":
         round_as_stored(network, spec.recipe)
@@ -240,8 +249,16 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
             dropout_feeds(network, phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None)
 
 
-def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def make_trainer(
+    spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback], loggers: RunLoggers | None = None
+) -> lightning.Trainer:
     """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it.
+
+    Args:
+        spec: the run; the loggers that it asks for are made beforehand.
+        phase: how long.
+        callbacks: of the trainer.
+        loggers: of the whole run.
 
     Raises:
         RecipeError: where an argument of ``spec.trainer`` is wrong.
@@ -252,7 +269,7 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     options = {
         "max_epochs": phase.epochs,
         "callbacks": callbacks,
-        "logger": False,
+        "logger": loggers.loggers if loggers is not None and loggers.loggers else False,
         "enable_checkpointing": True,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -263,7 +280,8 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     }
     try:
         with _quiet_lightning():
-            return lightning.Trainer(**{**options, **spec.trainer})
+            given = {name: value for name, value in spec.trainer.items() if name != "logger"}
+            return lightning.Trainer(**{**options, **given})
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise RecipeError(f"trainer: {error}") from None
 

@@ -26,6 +26,7 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
+from featherweight.training.loggers import RunLoggers
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
@@ -99,6 +100,7 @@ class Run:
         self.spec = spec
         self.directory = directory
         self._new = False
+        self._loggers = RunLoggers([])
 
     @classmethod
     def create(cls, spec: RunSpec, directory: Path, *, replace: bool = False) -> Run:
@@ -163,7 +165,19 @@ class Run:
                 "an accuracy_bounded schedule needs validation images; give the data a validation_split"
             )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
+        self._loggers = RunLoggers.create(self.spec, self.directory)
         self._begin()
+        status = "failed"
+        try:
+            result = self._go_through(network, images, console)
+            self._loggers.finish(asdict(result), self.directory)
+            status = "success"
+        finally:
+            self._loggers.close(status)
+        return result
+
+    def _go_through(self, network: torch.nn.Module, images: ImageData, console: Console | None) -> Result:
+        """The phases that are left, the file and the test."""
         for name in self.spec.phases():
             if name == "share":
                 self._choose_bits(network, images)
@@ -213,7 +227,8 @@ class Run:
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
+                teacher = self._teacher(name)
+                train_phase(name, self.spec, network, images, checkpoint, console, teacher, self._loggers)
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
