@@ -30,6 +30,9 @@ def test_pruned_weights_take_their_own_bits_and_a_gap():
     weights = np.zeros(100_000, np.float32)
     weights[::10] = np.random.default_rng(0).normal(size=10_000)
     assert coded_bits(weights) == 10_000 * (32 + 4)
+    weights = np.zeros(3000, np.float32)
+    weights[::3] = np.random.default_rng(0).normal(size=1000)
+    assert coded_bits(weights) == 1000 * (32 + 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

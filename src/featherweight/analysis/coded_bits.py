@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherweight.coding import paper_sizes
+from featherweight.coding.gaps import measure_gaps
 from featherweight.fileformat import find_codebook
 
 if TYPE_CHECKING:
@@ -35,7 +36,5 @@ def coded_bits(weights: NDArray[Any]) -> int:
     kept = (weights != 0).astype(np.uint8)
     if weights.size == 0 or kept.all():
         return dense
-    sizes = paper_sizes(kept, 2)
-    if not sizes.gap_bits:
-        return dense
-    return min(dense, sizes.stored * (8 * weights.itemsize + sizes.gap_bits))
+    gaps = measure_gaps(kept.reshape(-1))
+    return min(dense, *(gaps.stored(r) * (8 * weights.itemsize + r) for r in gaps.widths()))

@@ -101,8 +101,8 @@ def _cli(verb: str, trainers: list[lightning.Trainer]) -> type[LightningCLI]:
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:
             trainer = super().instantiate_trainer(**kwargs)
-            for logger in trainer.loggers:
-                Guard.of(logger)  # one that fails does not stop the training
+            # One that fails does not stop the training.
+            trainer.loggers = [logger for logger in trainer.loggers if Guard.of(logger).open()]
             trainers.append(trainer)
             return trainer
 

@@ -52,13 +52,14 @@ class Guard:
         logger: Lightning's.
         broken: whether it has failed, and is left alone.
         offset: steps of earlier phases, added to every step.
+        first_epoch: epochs of earlier phases, added to what is logged as ``epoch``.
         keep_open: whether the end of one training leaves it open.
     """
 
     def __init__(self, logger: Logger) -> None:
         self.logger = logger
         self.broken = False
-        self.offset = 0
+        self.offset = self.first_epoch = 0
         self.keep_open = False
         setattr(logger, _ATTRIBUTE, self)
         for name in _CALLED:
@@ -70,6 +71,11 @@ class Guard:
     def of(cls, logger: Logger) -> Guard:
         """The guard of a logger; made where there is none."""
         return getattr(logger, _ATTRIBUTE, None) or cls(logger)
+
+    def open(self) -> bool:
+        """Let the logger begin; whether it could. Lightning would not outlive a failure of it."""
+        self.call(getattr, self.logger, "experiment", None)
+        return not self.broken
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call, unless the logger has failed; ``None`` where it has, or does now."""
@@ -90,6 +96,8 @@ class Guard:
         return self.call(getattr(type(self.logger), name), self.logger, *args, **kwargs)
 
     def _log_metrics(self, metrics: Mapping[str, float], step: int | None = None, **more: Any) -> Any:
+        if "epoch" in metrics:
+            metrics = {**metrics, "epoch": metrics["epoch"] + self.first_epoch}
         return self._other("log_metrics", metrics, step if step is None else step + self.offset, **more)
 
     def _finalize(self, status: str) -> Any:
@@ -104,9 +112,19 @@ class RunLoggers:
     """
 
     def __init__(self, loggers: Sequence[Logger]) -> None:
-        self.loggers = list(loggers)
-        for logger in self.loggers:
+        self._all = list(loggers)
+        for logger in self._all:
             Guard.of(logger).keep_open = True
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Those that have not failed."""
+        return [logger for logger in self._all if not Guard.of(logger).broken]
+
+    def open(self) -> None:
+        """Let all begin."""
+        for logger in self._all:
+            Guard.of(logger).open()
 
     @classmethod
     def create(cls, spec: RunSpec, directory: Path) -> RunLoggers:
@@ -129,10 +147,11 @@ class RunLoggers:
         listed = asked if isinstance(asked, list) else ["tensorboard" if asked is True else asked]
         return cls([_make(one, spec, directory) for one in listed])
 
-    def count_from(self, steps_before: int) -> None:
-        """Let steps count on from those of earlier phases."""
+    def count_from(self, steps: int, epochs: int) -> None:
+        """Let both count on from those of earlier phases."""
         for logger in self.loggers:
-            Guard.of(logger).offset = steps_before
+            guard = Guard.of(logger)
+            guard.offset, guard.first_epoch = steps, epochs
 
     def finish(self, figures: Mapping[str, Any], directory: Path) -> None:
         """Log what the run came to, and its report where there is one."""

@@ -209,7 +209,7 @@ def train_phase(
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
     steps = math.ceil(len(images.train_batches()) / int(spec.trainer.get("accumulate_grad_batches", 1)))
     if loggers is not None and loggers.loggers:
-        loggers.count_from(first_epoch * steps)
+        loggers.count_from(first_epoch * steps, first_epoch)
         callbacks.append(LogCompression())
     trainer = make_trainer(spec, phase, callbacks, loggers)
     module = PhaseClassifier(network, spec, phase, teacher)
@@ -217,7 +217,8 @@ def train_phase(
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
     if loggers is not None:
-        loggers.count_from((first_epoch + phase.epochs) * steps)
+        done = first_epoch + phase.epochs
+        loggers.count_from(done * steps, done)
     _layout(network.cpu(), torch.contiguous_format)
     if name == "share":
         round_as_stored(network, spec.recipe)

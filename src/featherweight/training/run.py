@@ -167,6 +167,7 @@ class Run:
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
         self._loggers = RunLoggers.create(self.spec, self.directory)
         self._begin()
+        self._loggers.open()
         status = "failed"
         try:
             result = self._go_through(network, images, console)
