@@ -13,7 +13,7 @@ import random
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -105,16 +105,10 @@ class Guard:
 
 
 class RunLoggers:
-    """The loggers of a whole run, whose steps go on from phase to phase.
+    """The loggers of a whole run, whose steps go on from phase to phase; a context manager that ends them."""
 
-    Args:
-        loggers: Lightning's.
-    """
-
-    def __init__(self, loggers: Sequence[Logger]) -> None:
-        self._all = list(loggers)
-        for logger in self._all:
-            Guard.of(logger).keep_open = True
+    def __init__(self) -> None:
+        self._all: list[Logger] = []
 
     @property
     def loggers(self) -> list[Logger]:
@@ -126,9 +120,8 @@ class RunLoggers:
         for logger in self._all:
             Guard.of(logger).open()
 
-    @classmethod
-    def create(cls, spec: RunSpec, directory: Path) -> RunLoggers:
-        """The loggers that ``trainer: {logger: ...}`` of a run file asks for.
+    def make(self, spec: RunSpec, directory: Path) -> None:
+        """Make the loggers that ``trainer: {logger: ...}`` of a run file asks for; nothing is written yet.
 
         Each is a mapping with ``class_path`` and ``init_args``, or a name in :data:`SHORT_NAMES`; several
         are a list.
@@ -143,9 +136,11 @@ class RunLoggers:
         """
         asked = spec.trainer.get("logger")
         if asked is None or asked is False:
-            return cls([])
+            return
         listed = asked if isinstance(asked, list) else ["tensorboard" if asked is True else asked]
-        return cls([_make(one, spec, directory) for one in listed])
+        self._all = [_make(one, spec, directory) for one in listed]
+        for logger in self._all:
+            Guard.of(logger).keep_open = True
 
     def count_from(self, steps: int, epochs: int) -> None:
         """Let both count on from those of earlier phases."""
@@ -160,8 +155,12 @@ class RunLoggers:
             logger.log_metrics(numbers, step=0)
         log_report(self.loggers, directory / REPORT)
 
-    def close(self, status: str) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         """Write out what is left, and end a W&B run."""
+        status = "success" if kind is None else "failed"
         for logger in self.loggers:
             guard = Guard.of(logger)
             guard.keep_open = False
