@@ -64,7 +64,7 @@ def copy_other_files(source: Path, target: Path) -> list[str]:
         Names of the files that were left out because they hold weights, relative to ``source``.
 
     Raises:
-        CheckpointError: where a link leads elsewhere: a directory from a stranger must not take along files of
+        CheckpointError: where a link leads elsewhere: what comes from a stranger must not take along files of
             this machine.
         OutputError: where a file cannot be copied.
     """
