@@ -38,3 +38,11 @@ class Unreachable(Logger):
 
 class NoLogger:
     """Is no logger."""
+
+
+class NoServer(Unreachable):
+    """Cannot even begin."""
+
+    @property
+    def experiment(self) -> None:
+        raise ConnectionError("the name of the host is not known")

@@ -17,8 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training_helpers import LIGHTNING_WARNINGS, Small, Trained, digits
 
 from featherweight.analysis.coded_bits import coded_bits
+from featherweight.cli import main
 from featherweight.errors import MissingPackageError, RecipeError
-from featherweight.strict import build
+from featherweight.strict import build, write_mapping
 from featherweight.training.callbacks import IterativePruning, LogCompression, Quantization, SaveCompressed
 from featherweight.training.loggers import Guard, RunLoggers, log_report
 from featherweight.training.module import ImagesInMemory
@@ -336,3 +337,40 @@ def test_other_loggers_get_no_histograms(tmp_path: Path) -> None:
     log_report([CSVLogger(tmp_path)], tmp_path / "nowhere.html")
     with pytest.raises(RecipeError, match="every_epochs must be at least 1, got 0"):
         LogCompression(every_epochs=0)
+
+
+def test_fit_goes_on_without_a_logger_that_cannot_begin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "seed_everything": 0,
+        "model": {
+            "class_path": "featherweight.training.module.Classifier",
+            "init_args": {"network": {"class_path": "training_helpers.Small"}},
+        },
+        "data": {
+            "class_path": "featherweight.training.module.ImagesInMemory",
+            "init_args": {"images": {"class_path": "featherweight.data.Digits"}},
+        },
+        "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}},
+        "trainer": {
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "enable_checkpointing": False,
+            "default_root_dir": str(tmp_path),
+            "logger": [
+                {"class_path": "logger_helpers.NoServer"},
+                {
+                    "class_path": "lightning.pytorch.loggers.CSVLogger",
+                    "init_args": {"save_dir": str(tmp_path), "name": "log"},
+                },
+            ],
+            "callbacks": [{"class_path": "featherweight.training.callbacks.LogCompression"}],
+        },
+    }
+    write_mapping(config, tmp_path / "config.yaml")
+    assert main(["fit", "--config", str(tmp_path / "config.yaml")]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "cannot log" in line]
+    assert told == ["NoServer: cannot log, training goes on without it: the name of the host is not known"]
+    header = (tmp_path / "log" / "version_0" / "metrics.csv").read_text().splitlines()[0]
+    assert {"bits/fc1.weight", "compression_rate", "sparsity"} <= set(header.split(","))
