@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-EPOCHS = 12
+EPOCHS = 6
 
 
 @dataclass
