@@ -1,6 +1,7 @@
 """Round trips, sizes and refusals of the coders of index arrays."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,6 +118,19 @@ def test_layout_is_the_smallest():
 def slow_entries(indices, gap_bits):
     gaps = np.diff(np.flatnonzero(indices), prepend=-1) - 1
     return [0] * int((gaps // 2**gap_bits + 1).sum())
+
+
+def test_rans_takes_the_slower_layout_only_where_that_saves():
+    generator = np.random.default_rng(0)
+    rare = generator.integers(1, 3, 1 << 18).astype(np.uint8)
+    rare[1000] = 0
+    sparse = replace(CODERS["rans"], sparse_slack=0.0).encode(rare, 3)
+    dense = round_trip("rans", rare, 3)
+    assert (sparse[0], dense[0]) == (1, 0)
+    assert len(dense) < 1.001 * len(sparse)
+    runs = np.repeat(generator.integers(0, 2, 1 << 12), 64).astype(np.uint8) * rare
+    assert np.count_nonzero(runs) > runs.size // 4
+    assert round_trip("rans", runs, 3)[0] > 0
 
 
 def test_describe_counts_fillers():

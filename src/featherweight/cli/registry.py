@@ -116,15 +116,26 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             "featherweight sensitivity --config recipes/lenet5-mnist.yaml --weights runs/lenet5-mnist",
             ("featherweight sensitivity -c F --layers 'fc*' --sparsities 0.8,0.9,0.95 --epochs 0,1",),
         ),
+        Verb(
+            "report",
+            "draw a page about a run or a file, to open in a browser",
+            "featherweight report runs/lenet300-mnist -o report.html",
+        ),
+        Verb(
+            "compare",
+            "set files of one network side by side: bytes and errors of weights",
+            "featherweight compare dense.safetensors model.fwt --config recipes/lenet300-mnist.yaml",
+        ),
     ),
     "files": (
         Verb(
             "compress",
-            "turn a checkpoint into a .fwt file, without data",
+            "turn a checkpoint into a .fwt file, without training",
             "featherweight compress model.safetensors -o model.fwt --sparsity 0.5 --bits 6",
             (
                 "featherweight compress model.pt -o model.fwt --bits auto --target-size 100KB",
                 "featherweight compress model.pt -o model.fwt --recipe recipe.yaml --json",
+                "featherweight compress bert-base-uncased -o bert-small",
             ),
         ),
         Verb(
@@ -135,11 +146,12 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
         ),
         Verb(
             "convert",
-            "turn a checkpoint, .fwt or .net file into another, bit for bit",
+            "turn a checkpoint, .fwt or .net file into another, or into ONNX",
             "featherweight convert compressed_SqueezeNet.net squeezenet.fwt",
             (
                 "featherweight convert model.fwt model.pt",
                 "featherweight convert weights.net alexnet.safetensors --layers alexnet",
+                "featherweight convert lenet5.fwt lenet5.onnx --config recipes/lenet5-mnist.yaml",
             ),
         ),
         Verb(

@@ -101,8 +101,9 @@ class LayoutCoder:
         name: what recipes call it.
         id: what files call it.
         symbols: the code for both streams.
-        sparse_slack: how much larger than the dense layout a sparse one may be to be taken, a fraction; it
-            decodes in less time, as zeros cost none.
+        sparse_slack: how much larger than the dense layout a sparse one may be to be taken, a fraction, if a
+            quarter of the indices or less is nonzero; it decodes in less time, as zeros cost none. If more
+            are, it takes longer, and must be smaller by half of this.
     """
 
     name: str
@@ -195,11 +196,11 @@ def choose_gap_bits(
         counts: histogram of the indices, ``(codebook size,)``.
         statistics: of the same indices.
         sparse_slack: the fraction by which dense is to be smaller, if a quarter of the indices or less is
-            nonzero.
+            nonzero; half of it is the fraction by which sparse is to be smaller, if more are.
     """
     if counts.size == 0 or counts[0] == 0:
         return DENSE
-    handicap = 1 + (sparse_slack if 4 * statistics.nonzero <= counts.sum() else 0)
+    handicap = 1 + (sparse_slack if 4 * statistics.nonzero <= counts.sum() else -sparse_slack / 2)
     bounds = {DENSE: entropy_bits(counts) * handicap}
     for gap_bits in statistics.widths():
         codes = code_counts(counts, statistics, gap_bits)
