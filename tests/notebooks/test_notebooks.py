@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_cells_use_the_public_names_alone(path: Path) -> None:
             continue
         tree = ast.parse("".join(line for line in cell["source"] if not line.startswith("%")))
         for node in ast.walk(tree):
-            private = isinstance(node, ast.Attribute) and node.attr.startswith("_")
+            private = isinstance(node, ast.Attribute) and re.match(r"_(?!_)", node.attr)
             assert not private, f"{path.name}: {node.attr}"  # type: ignore[attr-defined]
 
 
