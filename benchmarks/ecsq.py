@@ -1,10 +1,11 @@
 """Entropy-constrained quantization beside k-means: bytes of the file at equal validation error.
 
 A trained network's weights are quantized, without training after, by k-means in several numbers of bits and
-by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or both not: ``--unweighted``)
-and coded by the same coder. Each k-means file that no smaller one is as good as is then set against the
-smallest ``ecsq`` file measured whose error is no higher. Everything is judged on the validation split;
-``--test`` reads the test set once, for the pairs in the table. ``--plot STEM`` draws bytes against error.
+by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or both not:
+``--unweighted``) and coded by the same coder. Each k-means file that no smaller one is as good as is then
+set against the smallest ``ecsq`` file measured whose error is no higher. All is judged on the validation
+split; ``--test`` reads the test set once, for the pairs in the table. ``--plot STEM`` draws bytes against
+error.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def front(measured: list[Measured]) -> list[Measured]:
 
 
 def pairs(measured: list[Measured]) -> list[Pair]:
-    """Every k-means file of the front with its counterpart; without those that no ``ecsq`` file comes up to."""
+    """Every k-means file of the front with its counterpart, unless no ``ecsq`` file comes up to it."""
     found = []
     for one in front([m for m in measured if m.method == KMEANS]):
         good = [m for m in measured if m.method == ECSQ and m.validation_error <= one.validation_error]
@@ -164,9 +165,7 @@ def fisher(subject: Subject, names: list[str], args: Any) -> dict[str, torch.Ten
     if args.unweighted:
         return {}
     if id(subject) not in _diagonals:
-        _diagonals[id(subject)] = fisher_diagonal(
-            subject.network, subject.calibration, cross_entropy, names
-        )
+        _diagonals[id(subject)] = fisher_diagonal(subject.network, subject.calibration, cross_entropy, names)
     return _diagonals[id(subject)]
 
 

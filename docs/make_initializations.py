@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from make_experiments import picture
 
 from featherweight.analysis.plots import THEMES, save_figure
 from featherweight.analysis.sensitivity import Curve, Results
@@ -21,7 +22,6 @@ from featherweight.strict import build, read_mapping
 from featherweight.training.run import Run
 from featherweight.training.spec import RunSpec
 from featherweight.training.sweeping import SensitivityAnalysis
-from make_experiments import picture
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "lenet5-mnist.yaml"

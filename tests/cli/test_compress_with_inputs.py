@@ -108,7 +108,9 @@ def test_what_does_not_fit_is_one_line(command, net, folder):
     code, err = failed("--config", folder / "net.yaml", "--inputs", "0")
     assert code == 2
     assert "at least 1" in err
-    (folder / "other.yaml").write_text(CONFIG.replace("correctable_network.Net", "featherweight.models.LeNet5"))
+    (folder / "other.yaml").write_text(
+        CONFIG.replace("correctable_network.Net", "featherweight.models.LeNet5")
+    )
     code, err = failed("--config", folder / "other.yaml")
     assert code == 1
     assert "net.pt" in err

@@ -1,4 +1,4 @@
-"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without training, with inputs or without."""
+"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without training."""
 
 from __future__ import annotations
 
@@ -154,9 +154,7 @@ def _with_inputs(args: Namespace, state: LazyTensors[torch.Tensor], recipe: fw.R
     return _write(args, tensors, recipe)
 
 
-def _write(
-    args: Namespace, tensors: Mapping[str, torch.Tensor | QuantizedTensor], recipe: fw.Recipe
-) -> int:
+def _write(args: Namespace, tensors: Mapping[str, torch.Tensor | QuantizedTensor], recipe: fw.Recipe) -> int:
     return fw.save_file(tensors, args.output, coder=recipe.code.coder, overwrite=args.force)
 
 
