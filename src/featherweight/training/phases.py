@@ -257,6 +257,8 @@ def train_phase(
     trainer = make_trainer(spec, phase, callbacks, loggers)
     module = PhaseClassifier(network, spec, phase, teacher)
     module.remember(images.train_batches(), first_epoch, {} if answers is None else answers)
+    # What callbacks see before the first epoch must not depend on whether an earlier phase ran just now.
+    images.train_batches().set_epoch(first_epoch)
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
