@@ -21,7 +21,7 @@ from featherweight.cli.registry import VERBS
 RESULT = Path(__file__).parents[2] / "results" / "lenet5-mnist.fwt"
 
 #: Verbs that print no table, or nothing that takes time.
-NO_TABLE = {"decompress", "convert", "verify", "completion"}
+NO_TABLE = {"decompress", "convert", "verify", "report", "completion"}
 NO_PROGRESS = {"completion"}
 
 
