@@ -1,10 +1,11 @@
 """Entropy-constrained quantization beside k-means: bytes of the file at equal validation error.
 
 A trained network's weights are quantized, without training after, by k-means in several numbers of bits and
-by ``ecsq`` under several Lagrangians, both weighted by the same Fisher diagonal (or neither: ``--unweighted``)
-and coded by the same coder. Each k-means file that no smaller one is as good as is then set against the
-smallest ``ecsq`` file measured whose error is no higher. Everything is judged on the validation split;
-``--test`` reads the test set once, for the pairs in the table. ``--plot STEM`` draws bytes against error.
+by ``ecsq`` under several Lagrangians. Errors count alike on both sides (``--errors``): by what they change in
+the layers' outputs, by the Fisher diagonal, or plainly. The coder is the same. Each k-means file that no
+smaller one is as good as is then set against the smallest ``ecsq`` file measured whose error is no higher.
+All is judged on the validation split; ``--test`` reads the test set once, for the pairs in the table.
+``--plot STEM`` draws bytes against error.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def front(measured: list[Measured]) -> list[Measured]:
 
 
 def pairs(measured: list[Measured]) -> list[Pair]:
-    """Every k-means file of the front with its counterpart, if an ``ecsq`` file comes up to it."""
+    """Every k-means file of the front with its counterpart, unless no ``ecsq`` file comes up to it."""
     found = []
     for one in front([m for m in measured if m.method == KMEANS]):
         good = [m for m in measured if m.method == ECSQ and m.validation_error <= one.validation_error]
@@ -91,13 +92,14 @@ def main() -> int:
     options = parser(__doc__)
     options.add_argument("recipe", type=Path, help="run file: the network and its data")
     options.add_argument("weights", type=Path, help="its weights, trained, pruned or not")
-    options.add_argument("--kmeans-bits", type=int, nargs="+", default=[2, 3, 4, 5, 6])
-    options.add_argument("--inits", nargs="+", default=["linear", "optimal"], help="of k-means")
-    options.add_argument("--ecsq-bits", type=int, nargs="+", default=[3, 4, 5])
+    options.add_argument("--kmeans-bits", type=int, nargs="+", default=[3, 4, 5])
+    options.add_argument("--inits", nargs="+", default=["optimal", "density"], help="of k-means")
+    options.add_argument("--ecsq-init", default="density", help="of the k-means that ecsq starts from")
+    options.add_argument("--ecsq-bits", type=int, nargs="+", default=[5])
     options.add_argument(
-        "--lagrangians", type=float, nargs="+", default=[0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08]
+        "--lagrangians", type=float, nargs="+", default=[0.01, 0.015, 0.02, 0.03, 0.05, 0.06, 0.08]
     )
-    options.add_argument("--unweighted", action="store_true", help="plain squared errors on both sides")
+    options.add_argument("--errors", choices=("outputs", "fisher", "plain"), default="outputs")
     options.add_argument("--images", type=int, default=10**9, help="validation images at most")
     options.add_argument("--coder", default="context")
     options.add_argument("--test", action="store_true", help="read the test set for the pairs")
@@ -146,11 +148,13 @@ def compressed(
 ) -> tuple[torch.nn.Module, int]:
     """The network as its file gives it back, and the bytes of the file."""
     weights = {name: p for name, p in subject.network.named_parameters() if p.ndim > 1}
-    how = None if args.unweighted else "fisher"
+    how: dict[str, Any] = {"weights": "fisher"} if args.errors == "fisher" else {}
+    if args.errors == "outputs":
+        how = {"rounding": "outputs"}
     if method == KMEANS:
-        spec = fw.Quantize("kmeans", bits, init=setting, weights=how, fix_zeros=None)
+        spec = fw.Quantize("kmeans", bits, init=setting, fix_zeros=None, **how)
     else:
-        spec = fw.Quantize("ecsq", bits, init="optimal", weights=how, lagrangian=float(setting))
+        spec = fw.Quantize("ecsq", bits, init=args.ecsq_init, lagrangian=float(setting), **how)
     importance, power = importance_of(spec, weights, fisher(subject, list(weights), args), None)
     tensors: dict[str, Any] = dict(subject.network.state_dict())
     for name, weight in weights.items():
@@ -161,7 +165,7 @@ def compressed(
 
 def fisher(subject: Subject, names: list[str], args: Any) -> dict[str, torch.Tensor]:
     """The Fisher diagonal over the calibration images, computed once."""
-    if args.unweighted:
+    if args.errors != "fisher":
         return {}
     if id(subject) not in _diagonals:
         _diagonals[id(subject)] = fisher_diagonal(subject.network, subject.calibration, cross_entropy, names)

@@ -124,7 +124,7 @@ def page(found: Results) -> str:
     values = {
         "pruned": f"{100 - found.dense_accuracy_percent:.2f}",
         "images": f"{images:,}",
-        "seeds": str(len(sweep.seeds)),
+        "seeds": f"{len(sweep.seeds)} seeds (means)" if len(sweep.seeds) > 1 else "one seed",
         "figure": picture(NAME, "Accuracy of the pruned LeNet-5 over bits, a curve a start of k-means"),
         "before": table(found, 0),
         "after": table(found, max(sweep.epochs)),

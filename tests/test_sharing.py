@@ -21,6 +21,7 @@ METHODS = {
     "kmeans": fw.Quantize(bits=3, init="k-means++"),
     "optimal": fw.Quantize("optimal", 3),
     "ecsq": fw.Quantize("ecsq", 3, lagrangian=0.02, init="density"),
+    "ecsq of outputs": fw.Quantize("ecsq", 3, lagrangian=0.02, init="density", rounding="outputs"),
     "uniform": fw.Quantize("uniform", 3),
     "uniform of 9 bits": fw.Quantize("uniform", 9),
     "fixed_point": fw.Quantize("fixed_point", 5, integer_bits=0),

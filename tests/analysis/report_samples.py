@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,34 +78,15 @@ def make_run(directory: Path) -> Path:
 def sweep() -> Results:
     """Accuracy over sparsity and over bits of three layers and the network."""
     layers = [*SHAPES, NETWORK]
-    rows = [
-        Row(
-            layer,
-            sparsity,
-            None,
-            "magnitude",
-            "element",
-            1,
-            None,
-            0,
-            0,
-            97 - 30 * sparsity * i,
-            0.1,
-            sparsity,
-        )
-        for i, layer in enumerate(layers)
-        for sparsity in (0.3, 0.5, 0.9)
-    ]
-    rows += [
-        Row(layer, None, bits, None, None, 1, "kmeans", 0, 0, 97 - 5 * i / bits, 0.1, 0.0)
-        for i, layer in enumerate(layers)
-        for bits in (2, 3, 4)
-    ]
+    rows = []
+    for i, layer in enumerate(layers):
+        for zeros in (0.3, 0.5, 0.9):
+            pruned = (layer, zeros, None, "magnitude", "element", 1, None, 0, 0)
+            rows.append(Row(*pruned, 97 - 30 * zeros * i, 0.1, zeros))
+        for bits in (2, 3, 4):
+            quantized = (layer, None, bits, None, None, 1, "kmeans", 0, 0)
+            rows.append(Row(*quantized, 97 - 5 * i / bits, 0.1, 0.0))
     return Results("made", "Network", "digits", "validation", 97.5, 0.1, {}, tuple(rows))
-
-
-def rows_of(results: Results) -> list[dict[str, object]]:
-    return [asdict(row) for row in results.rows]
 
 
 def odd_tensors() -> dict[str, RawTensor | QuantizedTensor | Alias]:

@@ -35,14 +35,13 @@ TEXTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    const shown = walker.currentNode.data.trim() && element.getClientRects().length;
-    if (!shown || element.closest("script")) continue;
+    const text = walker.currentNode.data.trim();
+    if (!text || element.closest("script") || !element.getClientRects().length) continue;
     let behind = element;
     while (behind && !opaque(getComputedStyle(behind).backgroundColor)) behind = behind.parentElement;
     const style = getComputedStyle(element);
     const colour = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
-    const under = getComputedStyle(behind || document.body).backgroundColor;
-    found.push([walker.currentNode.data.trim(), colour, under]);
+    found.push([text, colour, getComputedStyle(behind || document.body).backgroundColor]);
   }
   return found;
 }"""
@@ -207,7 +206,7 @@ def test_the_keyboard_sorts_too(browser: Any, run_page: Path) -> None:
 
 def test_five_thousand_tensors(browser: Any, tmp_path: Path) -> None:
     tensor = shared((2, 3), 3, 0.5, 0)
-    write_file(tmp_path / "many.fwt", {f"layer{i}.weight": tensor for i in range(5000)})
+    write_file(tmp_path / "many.fwt", {f"layer{i}.weight": tensor for i in range(5000)}, coder="fixed")
     size = write_report(tmp_path / "many.fwt", tmp_path / "many.html")
     assert size < 3_000_000
     with Opened(browser, tmp_path / "many.html", 390) as opened:

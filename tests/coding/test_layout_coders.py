@@ -18,8 +18,10 @@ from featherweight.coding import (
     encode_indices,
     entropy_bits,
     histogram,
+    layout,
 )
 from featherweight.coding.cursor import encode_varint
+from featherweight.coding.gaps import measure_gaps
 from featherweight.coding.huffman import CanonicalCode
 from featherweight.errors import FeatherweightError, FormatError, TensorError
 
@@ -131,6 +133,21 @@ def test_rans_takes_the_slower_layout_only_where_that_saves():
     runs = np.repeat(generator.integers(0, 2, 1 << 12), 64).astype(np.uint8) * rare
     assert np.count_nonzero(runs) > runs.size // 4
     assert round_trip("rans", runs, 3)[0] > 0
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+def test_rans_finds_the_layout_of_a_large_array_in_a_sample(fill, monkeypatch):
+    generator = np.random.default_rng(0)
+    values = generator.integers(1, 16, 1 << 18).astype(np.uint8)
+    kept = np.repeat(generator.random(1 << 12) < 0.6, 64) if fill else generator.random(1 << 18) < 0.6
+    indices = values * kept
+    whole = round_trip("rans", indices, 16)
+    monkeypatch.setattr(layout, "_SAMPLED_FROM", 1 << 18)
+    measured = []
+    monkeypatch.setattr(layout, "measure_gaps", lambda flat: measured.append(flat.size) or measure_gaps(flat))
+    assert round_trip("rans", indices, 16) == whole
+    assert measured == [1 << 14, 1 << 18][: 1 + (whole[0] > 0)]
+    assert (whole[0] > 0) == bool(fill)
 
 
 def test_describe_counts_fillers():

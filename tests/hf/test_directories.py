@@ -129,3 +129,20 @@ def test_a_download_goes_through_the_hub(compressed, monkeypatch):
 def test_an_unwritable_place(originals, tmp_path):
     with pytest.raises(OutputError, match="its directory does not exist; make it with mkdir -p"):
         hf.compress_directory(originals["bert"], tmp_path / "no" / "out")
+
+
+def test_links_are_followed_in_the_cache_of_the_hub_alone(originals, tmp_path, capsys):
+    snapshot = tmp_path / "models--user--bert" / "snapshots" / "abc"
+    blobs = tmp_path / "models--user--bert" / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    for i, name in enumerate(("config.json", "model.safetensors")):
+        (blobs / str(i)).write_bytes((originals["bert"] / name).read_bytes())
+        (snapshot / name).symlink_to(f"../../blobs/{i}")
+    assert compress(snapshot, "-o", tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "config.json").is_symlink()
+    (tmp_path / "secret").write_text("mine")
+    (snapshot / "notes.txt").symlink_to(tmp_path / "secret")
+    assert compress(snapshot, "-o", tmp_path / "again") == 1
+    assert "notes.txt: is a link to a file elsewhere" in capsys.readouterr().err
+    assert not (tmp_path / "again").exists()

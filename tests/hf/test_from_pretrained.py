@@ -180,6 +180,8 @@ def test_what_is_no_compressed_model(originals, compressed, tmp_path, monkeypatc
         hf.from_pretrained(originals["bert"])
     with pytest.raises(CheckpointError, match="there is no such directory"):
         hf.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(FormatError, match="over the limit of 1000"):
+        hf.from_pretrained(compressed["bert"], max_bytes=1000)
     folder = shutil.copytree(compressed["bert"], tmp_path / "damaged")
     data = bytearray((folder / "model.fwt").read_bytes())
     data[len(data) // 2] ^= 1

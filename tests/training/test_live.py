@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_helpers import LIGHTNING_WARNINGS, Small, SmallConvolution, network, train
 
-from featherweight.constraints import Latent, Mask, Sharing
+from featherweight.constraints import Mask, Relabelled, Sharing, Ternary
 from featherweight.training.callbacks import PruneByRecipe
 from featherweight.training.live import LiveLayer, LiveOnly, kept
 
@@ -80,8 +80,11 @@ def test_only_weights_that_cannot_come_back_are_left_out() -> None:
     indices = torch.tensor([[1, 0]], dtype=torch.uint8)
     assert torch.equal(kept(Sharing(indices, 2, True, torch.tensor([1, 0]))), keep)
     assert kept(Sharing(indices, 2, False, torch.tensor([1, 0]))) is None
+    shadow = torch.zeros(1, 2)
+    assert kept(Relabelled(shadow, keep, indices=indices.long(), codebook=torch.zeros(2))) is keep
+    assert kept(Relabelled(shadow, keep, indices=indices.long(), fixed_zero=False)) is None
+    assert kept(Ternary(shadow, keep)) is None
     assert kept(None) is None
-    assert not issubclass(Latent, Mask | Sharing)
 
 
 @pytest.mark.parametrize("kind", [Small, SmallConvolution])

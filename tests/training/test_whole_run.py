@@ -357,6 +357,20 @@ def test_stopped_between_phases(
     assert same_outcome(again, whole)
 
 
+def test_stopped_before_weights_are_shared_by_gradients(tmp_path: Path) -> None:
+    changes = description(fit={"epochs": 1, "lr": 0.05}, prune={"epochs": 2, "lr": 0.05})
+    changes["recipe"]["rules"][0]["quantize"] |= {"method": "ecsq", "lagrangian": 0.02, "weights": "fisher"}
+    runs = [start(tmp_path / name, **changes) for name in ("first", "second")]
+    for run in runs:
+        run.execute()
+    (runs[1].directory / "share.safetensors").unlink()
+    runs[1].file.unlink()
+    again = Run.resume(runs[1].directory)
+    again.execute()
+    assert again.file.read_bytes() == runs[0].file.read_bytes()
+
+
+
 @pytest.mark.parametrize("step", ["encode_state", "save_file", "load_model", "measure_file", "evaluate"])
 def test_stopped_after_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Run, step: str

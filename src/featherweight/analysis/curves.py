@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,9 @@ METRICS = "metrics.csv"
 
 #: Its columns; a figure that was not measured is left empty.
 COLUMNS = ("phase", "epoch", "train_loss", "val_loss", "val_accuracy_percent", "sparsity_percent")
+
+#: A loss beyond this is none that a curve can show.
+_GREATEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -59,4 +61,4 @@ def _figure(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _GREATEST else None

@@ -117,7 +117,7 @@ def _context(source: ReportSource) -> dict[str, Any]:
         "has_before": any(layer.histogram and layer.histogram.before is not None for layer in source.layers),
         "training": training_panels(source.epochs),
         "sweeps": [_sweep(results) for results in source.sweeps],
-        "command": source.result.get("command"),
+        "command": printable(str(source.result.get("command") or ""))[:_VALUE],
         "texts": source.texts,
         "metadata": _metadata(source.metadata),
         "version": __version__,
@@ -150,10 +150,11 @@ def _tiles(source: ReportSource, gone: float) -> list[_Tile]:
     ]
     error, dense = source.result.get("error_percent"), source.result.get("error_dense_percent")
     if error is not None:
-        note = f"test error {error:.2f} %"
+        note = f"error {error:.2f} %"
         if dense is not None:
             note = f"{100 - dense:.2f} % dense; error {dense:.2f} → {error:.2f} %"
-        tiles.append(_Tile("accuracy, from the file", f"{100 - error:.2f} %", note))
+        split = "test" if source.result["tested"] else "validation"
+        tiles.append(_Tile(f"{split} accuracy, from the file", f"{100 - error:.2f} %", note))
     weights = [tensor for tensor in sizes.stored if len(tensor.shape) > 1] or list(sizes.stored)
     alive, total = sum(t.nonzero for t in weights), sum(t.numel for t in weights)
     kept = percent(fraction([alive], [total]), 1).replace("%", " %")

@@ -82,12 +82,16 @@ class Step:
     @property
     def ratio(self) -> str:
         """How much smaller than dense."""
-        return times(self.dense / self.bytes) if self.bytes and self.bytes != self.dense else ""
+        return times(self.dense / self.bytes) if self._smaller_than(self.dense) else ""
 
     @property
     def factor(self) -> str:
         """How much smaller by this step alone."""
-        return times(self.before / self.bytes, 2) if self.bytes and self.before != self.bytes else ""
+        return times(self.before / self.bytes, 2) if self._smaller_than(self.before) else ""
+
+    def _smaller_than(self, other: int) -> bool:
+        """Whether a ratio to it says anything."""
+        return 0 not in (self.bytes, other) and self.bytes != other
 
 
 def waterfall(sizes: ModelSizes, dense: int) -> list[Step]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from featherweight.analysis.curves import Epoch
     from featherweight.analysis.sensitivity import Curve, Results
 
-_WIDTH, _HEIGHT = 320.0, 200.0
+_WIDTH, _HEIGHT = 320.0, 204.0
 _LEFT, _TOP, _GROUND = 38.0, 20.0, 166.0
 
 #: Units across of a letter at the size of labels, at most, and from label to label.
@@ -152,7 +152,7 @@ def training_panels(epochs: Sequence[Epoch]) -> list[Panel]:
         panels.append(Panel("Loss", _of_training("Loss by epoch", epochs, losses, _decade_ticks)))
     accuracy = _over_epochs(epochs, "", "val_accuracy_percent", "c0", accuracy_place)
     if accuracy.parts:
-        svg = _of_training("Validation accuracy by epoch", epochs, [accuracy], accuracy_ticks)
+        svg = _of_training("Validation accuracy by epoch", epochs, [accuracy], _accuracy_ticks)
         panels.append(Panel("Validation accuracy, %", svg))
     sparsity = _over_epochs(epochs, "", "sparsity_percent", "c0")
     if any(value for part in sparsity.parts for _, value in part):
@@ -208,6 +208,13 @@ def _of_training(
     x_ticks = [tick for tick in _round_ticks(1.0, float(len(epochs))) if tick[0] >= 1]
     frame = _Frame(ends, span, x_ticks, ticks(*span), "epoch", downs=starts)
     return _draw(label, series, frame)
+
+
+def _accuracy_ticks(low: float, high: float) -> Ticks:
+    """As elsewhere, and one at no error at all, which small validation splits come to."""
+    ticks = [tick for tick in accuracy_ticks(low, high, gap=0.09) if tick[1] != "100"]
+    best = accuracy_place(100)
+    return [*ticks, (best, "100")] if low <= best <= high else ticks
 
 
 def _round_ticks(low: float, high: float, most: int = 5) -> Ticks:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 #: Layers that a report draws: those with the most weights.
 MOST_LAYERS = 24
 
+#: What a run came to: of the test images, or where it stopped before the test.
+RESULTS = ("result.json", "validation.json")
+
 #: Sweeps that a report draws.
 _MOST_SWEEPS = 3
 
@@ -61,7 +64,7 @@ class ReportSource:
         metadata: of the file.
         layers: those to draw, in the file's order.
         dense_bytes: of the network as it was trained.
-        result: what ``result.json`` says, if there is one.
+        result: what ``result.json`` or ``validation.json`` says, and whether it is the first (``tested``).
         epochs: of training, if the run kept them.
         sweeps: sensitivity analyses.
         texts: the recipe and what belongs to it, by the name of the file.
@@ -101,7 +104,7 @@ def _of_run(directory: Path, progress: Progress) -> ReportSource:
     name, file = _file_of_run(directory)
     with _dense_weights(directory / "fit.safetensors") as dense:
         sizes, metadata, layers = _of_file(file, dense, progress)
-    result = _result(directory / "result.json", sizes)
+    result = _result(directory, sizes)
     texts = {
         text: (directory / text).read_text(encoding="utf-8", errors="replace")[:_MOST_TEXT]
         for text in ("run.yaml", "bits.yaml")
@@ -113,7 +116,7 @@ def _of_run(directory: Path, progress: Progress) -> ReportSource:
         sizes,
         metadata,
         layers,
-        int(result.get("dense_bytes", sizes.dense_bytes)),
+        result.get("dense_bytes", sizes.dense_bytes),
         result,
         read_curves(directory / METRICS),
         list(_sweeps(directory)),
@@ -186,23 +189,30 @@ def _dense_weights(path: Path) -> Iterator[dict[str, Callable[[], NDArray[Any]]]
         yield {name: getter(name) for name, spec in checkpoint.specs.items() if "complex" not in spec.dtype}
 
 
-def _result(path: Path, sizes: ModelSizes) -> dict[str, Any]:
-    """What a run came to; nothing where it is not told, or told of another file."""
-    if not path.is_file():
+def _result(directory: Path, sizes: ModelSizes) -> dict[str, Any]:
+    """What a run came to on the test images, or on those of the validation split where it was not tested.
+
+    Nothing where it is not told, or told of another file.
+    """
+    paths = [directory / name for name in RESULTS if (directory / name).is_file()]
+    if not paths:
         return {}
+    path = paths[0]
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = dict(json.loads(path.read_text(encoding="utf-8")))
         size = int(result["bytes"])
-        numbers = [result["dense_bytes"], result["error_percent"], result.get("error_dense_percent") or 0]
-        if not all(math.isfinite(float(number)) for number in numbers):
-            raise ValueError("numbers that are not finite")
-    except (ValueError, KeyError, TypeError) as error:
-        remedy = f"featherweight run --resume {path.parent} writes it again"
+        result["dense_bytes"] = int(result["dense_bytes"])
+        for key in ("error_percent", "error_dense_percent"):
+            result[key] = None if result.get(key) is None else float(result[key])
+            if result[key] is not None and not math.isfinite(result[key]):
+                raise ValueError(f"{key} is not finite")
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        remedy = f"featherweight run --resume {directory} writes it again"
         raise FormatError(f"{path}: is no result of a run ({error!r}); {remedy}") from None
     if size != sizes.file_bytes:
         logger.warning("%s: tells of a file of other size; the report goes without it", path)
         return {}
-    return dict(result)
+    return {**result, "tested": path.name == RESULTS[0]}
 
 
 def _sweeps(directory: Path) -> Iterator[Results]:
@@ -210,6 +220,20 @@ def _sweeps(directory: Path) -> Iterator[Results]:
     found = [directory / "sensitivity.json", *sorted(directory.glob("*/sensitivity.json"))]
     for path in [path for path in found if path.is_file()][:_MOST_SWEEPS]:
         try:
-            yield Results.read(path)
+            results = Results.read(path)
+            if not _can_be_drawn(results):
+                raise FormatError(f"{path}: holds figures that make no sense")
+            yield results
         except FeatherweightError as error:
             logger.warning("%s; the report goes without it", error)
+
+
+def _can_be_drawn(results: Results) -> bool:
+    """Whether each row has a sparsity or a number of bits that an axis can show."""
+    try:
+        return 0 <= results.dense_accuracy_percent <= 100 and all(
+            0 <= row.sparsity < 1 if row.sparsity is not None else 1 <= int(row.bits or 0) <= 64
+            for row in results.rows
+        )
+    except (TypeError, ValueError):
+        return False

@@ -121,6 +121,7 @@ def _cli(verb: str, trainers: list[lightning.Trainer], ours: _Ours) -> type[Ligh
     # Imported so that their bare names will do as class_path.
     import featherweight.training.callbacks
     import featherweight.training.module  # noqa: F401
+    from featherweight.training.loggers import Guard
     from featherweight.training.progress import PhaseProgress
 
     class Help(RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
@@ -165,6 +166,8 @@ def _cli(verb: str, trainers: list[lightning.Trainer], ours: _Ours) -> type[Ligh
             wanted = self._get(self.config_init, "trainer").enable_progress_bar
             if verb == "fit" and not ours.quiet and wanted is not False:
                 trainer.callbacks.append(PhaseProgress(verb, messages()))
+            # One that fails does not stop the training.
+            trainer.loggers = [logger for logger in trainer.loggers if Guard.of(logger).open()]
             trainers.append(trainer)
             return trainer
 

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 #: The gap width that stands for the dense layout.
 DENSE = 0
 
+#: From this size on, a run of so many indices out of every so many tells whether gaps are worth measuring.
+_SAMPLED_FROM = 1 << 22
+_SAMPLE_RUN, _SAMPLE_STRIDE = 1 << 12, 1 << 16
+
 
 @dataclass(frozen=True)
 class StreamSizes:
@@ -117,6 +121,8 @@ class LayoutCoder:
             raise TensorError(f"index {int(indices.max())} is outside a codebook of {codebook_size} values")
         flat = np.ascontiguousarray(indices, symbol_dtype(codebook_size)).reshape(-1)
         counts = histogram(flat, codebook_size)
+        if self._is_dense_for_sure(flat, counts):
+            return bytes([DENSE]) + self.symbols.encode(flat, counts)
         statistics = measure_gaps(flat)
         gap_bits = choose_gap_bits(self.symbols, counts, statistics, self.sparse_slack)
         if gap_bits == DENSE:
@@ -126,6 +132,17 @@ class LayoutCoder:
         gap_stream = self.symbols.encode(gaps, statistics.gap_counts(gap_bits))
         code_stream = self.symbols.encode(codes, code_counts(counts, statistics, gap_bits))
         return bytes([gap_bits]) + encode_varint(stored) + gap_stream + code_stream
+
+    def _is_dense_for_sure(self, flat: Symbols, counts: NDArray[np.int64]) -> bool:
+        """Whether a sample tells that sparse would not save enough: to measure all gaps takes a while."""
+        if not self.sparse_slack or flat.size < _SAMPLED_FROM or 4 * counts[0] >= 3 * flat.size:
+            return False
+        parts = flat[: flat.size // _SAMPLE_STRIDE * _SAMPLE_STRIDE].reshape(-1, _SAMPLE_STRIDE)
+        sample = parts[:, :_SAMPLE_RUN].reshape(-1)
+        sampled = histogram(sample, counts.size)
+        # Half of what sparse has to save in the end, as a sample is only like the whole.
+        slack = self.sparse_slack / 2
+        return choose_gap_bits(self.symbols, sampled, measure_gaps(sample), slack) == DENSE
 
     def decode(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> Symbols:
         """Read an index array back; see :meth:`Coder.decode`."""

@@ -88,6 +88,7 @@ def from_pretrained(
     )
     chosen = _class_for(model_class, config, folder, trust_remote_code=trust_remote_code)
     with open_file(folder / COMPRESSED, max_bytes=max_bytes) as file:
+        file.check_total()
         if int(transformers.__version__.split(".")[0]) >= _LAZY_FROM:
             state: dict[str, Any] = lazy_state(file)
             if loading.get("dtype", "auto") == "auto" and "torch_dtype" not in loading:

@@ -20,23 +20,10 @@ _SHARDED_PICKLES = "pytorch_model.bin.index.json"
 
 #: Weights in any framework's format, states of training among them: none of it is kept.
 _LEFT_OUT = frozenset(
-    [
-        ".bin",
-        ".ckpt",
-        ".fwt",
-        ".gguf",
-        ".h5",
-        ".mlmodel",
-        ".msgpack",
-        ".onnx",
-        ".onnx_data",
-        ".ot",
-        ".pb",
-        ".pt",
-        ".pth",
-        ".safetensors",
-        ".tflite",
-    ]
+    (
+        *(".bin", ".ckpt", ".fwt", ".gguf", ".h5", ".mlmodel", ".msgpack", ".onnx", ".onnx_data", ".ot"),
+        *(".pb", ".pt", ".pth", ".safetensors", ".tflite"),
+    )
 )
 
 
@@ -70,13 +57,15 @@ def copy_other_files(source: Path, target: Path) -> list[str]:
     """Copy all that is no weights: configurations, tokenizer, code; folders as well, hidden files not.
 
     Args:
-        source: a model's directory; links in it are followed.
+        source: a model's directory. Links are followed within it, and to the ``blobs`` of the Hub's cache.
         target: where to, a directory.
 
     Returns:
         Names of the files that were left out because they hold weights, relative to ``source``.
 
     Raises:
+        CheckpointError: where a link leads elsewhere: what comes from a stranger must not take along files of
+            this machine.
         OutputError: where a file cannot be copied.
     """
     left_out = []
@@ -87,9 +76,17 @@ def copy_other_files(source: Path, target: Path) -> list[str]:
         if path.suffix.lower() in _LEFT_OUT or path.name.endswith((INDEX_SUFFIX, _SHARDED_PICKLES)):
             left_out.append(str(name))
             continue
+        _check_link(path, source)
         try:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / name)
         except OSError as error:
             raise OutputError(f"{target / name}: cannot be written: {error.strerror or error}") from error
     return left_out
+
+
+def _check_link(path: Path, source: Path) -> None:
+    """Refuse a file that lies neither in the model's directory nor in the blobs of the Hub's cache."""
+    real, home = path.resolve(), source.resolve()
+    if home not in real.parents and home.parent.parent / "blobs" != real.parent:
+        raise CheckpointError(f"{path}: is a link to a file elsewhere; replace it by the file itself")

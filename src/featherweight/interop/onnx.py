@@ -137,11 +137,11 @@ def export_onnx(
     try:
         with AtomicFile(path, overwrite=overwrite) as file:
             if weights == "floats":
-                _check_size(network, dense_bytes(network))
+                _check_size(network, dense_bytes(network), weights)
             model = _translate(network, inputs, batch, weights)
             for key, value in sorted((metadata or {}).items()):
                 model.metadata_props[key] = value
-            data = _serialize(network, model)
+            data = _serialize(network, model, weights)
             difference = _compare(network, data, inputs, batch)
             file.write(data)
     finally:
@@ -236,22 +236,23 @@ def _tidy(model: ir.Model) -> None:
         model.graph.outputs[0].name = "output"
 
 
-def _serialize(network: torch.nn.Module, model: ir.Model) -> bytes:
+def _serialize(network: torch.nn.Module, model: ir.Model, weights: str) -> bytes:
     import onnx
     import onnx_ir as ir
 
     tensors = [value.const_value for value in model.graph.initializers.values()]
-    _check_size(network, sum(tensor.nbytes for tensor in tensors if tensor is not None))
+    _check_size(network, sum(tensor.nbytes for tensor in tensors if tensor is not None), weights)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _check_size(network: torch.nn.Module, weights: int) -> None:
-    if weights + _GRAPH_BYTES > MOST_BYTES:
+def _check_size(network: torch.nn.Module, size: int, weights: str) -> None:
+    if size + _GRAPH_BYTES > MOST_BYTES:
+        remedy = "write them with --weights indices, or export" if weights == "floats" else "export"
         raise ExportError(
-            f"{type(network).__name__}: its weights take {weights:,} bytes, and an ONNX file holds at most "
-            f"{MOST_BYTES:,}; write them with --weights indices, or export a part of the network"
+            f"{type(network).__name__}: its weights take {size:,} bytes, and an ONNX file holds at most "
+            f"{MOST_BYTES:,}; {remedy} a part of the network"
         )
 
 

@@ -12,7 +12,7 @@ import lightning
 import torch
 from torch.nn import functional as F
 
-from featherweight.constraints import Constraints, Mask, Sharing
+from featherweight.constraints import Constraints, Mask, Relabelled, Sharing
 from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class LiveOnly(lightning.Callback):
     """Let linear and convolutional layers compute with what their masks leave, while a network trains.
 
     Goes after the callbacks that prune or share: it looks, before every step, whether masks are new ones.
-    Layers whose pruned weights may come back (surgery, quantizers with a shadow) are left alone. The
+    Layers whose pruned weights may come back (surgery, ternary weights) are left alone. The
     network's layers are as before when training ends, however it ends.
     """
 
@@ -126,6 +126,8 @@ def kept(constraint: Constraint | None) -> torch.Tensor | None:
         return constraint.keep
     if isinstance(constraint, Sharing) and constraint.fixed_zero:
         return constraint.indices != 0
+    if isinstance(constraint, Relabelled) and constraint.fixed_zero:
+        return constraint.keep  # what is zero now may come back, but not beyond this
     return None
 
 

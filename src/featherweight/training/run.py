@@ -28,6 +28,7 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
+from featherweight.training.loggers import RunLoggers
 from featherweight.training.metrics import METRICS
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
@@ -64,6 +65,7 @@ class Run:
         self.spec = spec
         self.directory = directory
         self._new = False
+        self._loggers = RunLoggers()
         self._answers: dict[str, torch.Tensor] = {}  # of teachers, asked once for all phases
 
     @classmethod
@@ -114,10 +116,9 @@ class Run:
                 file cannot be written.
             KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
         """
-        images = self._make_file(console)
-        result = self._test(images)
-        _write_json(self.directory / "result.json", asdict(result))
-        self._report()
+        with self._loggers:
+            result = self._test(self._make_file(console))
+            self._finish(result, "result.json")
         return result
 
     def execute_without_test(self, console: Console | None = None) -> Validation:
@@ -132,8 +133,9 @@ class Run:
         """
         if not len(self._images().validation_batches()):
             raise RecipeError("there are no validation images to try the file on: set data.validation_split")
-        validation = self._validate(self._make_file(console))
-        _write_json(self.directory / "validation.json", asdict(validation))
+        with self._loggers:
+            validation = self._validate(self._make_file(console))
+            self._finish(validation, "validation.json")
         return validation
 
     def _make_file(self, console: Console | None) -> ImageData:
@@ -153,7 +155,9 @@ class Run:
                 "an accuracy_bounded schedule needs validation images; give the data a validation_split"
             )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
+        self._loggers.make(self.spec, self.directory)
         self._begin()
+        self._loggers.open()
         for name in self.spec.phases():
             if name == "share":
                 self._choose_bits(network, images)
@@ -199,12 +203,10 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
-            teacher, metrics = self._teacher(name), self.directory / METRICS
+            more = self._teacher(name), self._answers, self.directory / METRICS, self._loggers
             began = time.perf_counter()
             try:
-                train_phase(
-                    name, self.spec, network, images, checkpoint, console, teacher, self._answers, metrics
-                )
+                train_phase(name, self.spec, network, images, checkpoint, console, *more)
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
@@ -330,12 +332,15 @@ class Run:
         load_model(compressed, self.file)
         return dense, compressed
 
-    def _report(self) -> None:
-        """Draw the page to look at; the run is done, whatever comes of it."""
+    def _finish(self, outcome: Result | Validation, name: str) -> None:
+        """Write down what came of the run, draw its page and log both; with that the run is done."""
+        figures = asdict(outcome)
+        _write_json(self.directory / name, figures)
         try:
             write_report(self.directory, self.directory / REPORT, overwrite=True)
         except Exception as error:
             logger.warning("the report was not written (%s); featherweight report tries again", error)
+        self._loggers.finish(figures, self.directory)
 
     def _seconds(self) -> dict[str, float]:
         path = self.directory / "state.json"

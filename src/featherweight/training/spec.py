@@ -132,7 +132,8 @@ class RunSpec:
             the same network but for the order of its sums, and faster where most of it is pruned.
         seed: of the weights, the order of the data and everything else that is random.
         threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
-        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``.
+        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``;
+            ``logger`` is ``tensorboard``, ``wandb``, a ``class_path`` with ``init_args``, or a list of such.
     """
 
     name: str
