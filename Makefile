@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 BENCH := benchmarks/results
 
-.PHONY: demo test lint types unit setup clean golden fuzz
+.PHONY: demo test lint types unit setup clean docs golden fuzz pictures
 .PHONY: experiments initializations
 .PHONY: results results-table check-results results-compare
 .PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
@@ -32,6 +32,12 @@ types: setup
 
 unit: setup  ## on two processes; the tests of a file share what they set up
 	$(BIN)/pytest -n 2 --dist loadfile
+
+docs: setup  ## the site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: setup  ## of the methods' pages, from networks trained on the bundled digits: a few minutes
+	$(BIN)/python docs/pictures
 
 golden: setup  ## write the golden files of the current format version anew
 	$(BIN)/python tests/golden/make_golden.py

@@ -31,10 +31,12 @@ from featherweight.analysis.results_tables import (
     record_tables,
     seeds_table,
 )
+from featherweight.analysis.steps_table import ablation_page
 from featherweight.errors import FeatherweightError, RecipeError
 from featherweight.strict import plain, read_mapping
 from featherweight.training.results import check_record
 from featherweight.training.spec import RunSpec
+from featherweight.training.steps import ablation_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("names", nargs="*", help="of results; all unless given")
     check.add_argument("--images", type=float, default=0.5, help="test images that an error may differ by")
     check.set_defaults(work=lambda a: check_results(a.root, a.names, a.images))
+    ablation = verbs.add_parser("ablation", help="write docs/results/NAME.md: what each step of runs gave")
+    ablation.add_argument("name", help="of the page")
+    ablation.add_argument("runs", nargs="+", type=Path, metavar="DIR", help="finished runs, in order")
+    ablation.add_argument("--title", help="of the page; NAME unless given")
+    ablation.set_defaults(work=lambda a: write_ablation(a.root, a.name, a.title or a.name, a.runs))
     return parser
 
 
@@ -212,6 +219,22 @@ def _about(versions: Sequence[str]) -> str:
         "its state dict saved; NNCodec is the reference of ISO/IEC 15938-17 at its default settings. "
         f"Measured with {', '.join(versions)}."
     )
+
+
+def write_ablation(root: Path, name: str, title: str, runs: Sequence[Path]) -> int:
+    """Write the page that says what each step of some runs gave."""
+    page = root / "docs" / "results" / f"{name}.md"
+    found = [ablation_of(run, _first_comment(root, run)) for run in runs]
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(ablation_page(title, found), encoding="utf-8")
+    return 0
+
+
+def _first_comment(root: Path, run: Path) -> str:
+    """What the recipe of a run says it is; a run's own copy has no comments."""
+    recipe = root / "recipes" / f"{RunSpec.load(run / 'run.yaml').name}.yaml"
+    first = recipe.read_text(encoding="utf-8").partition("\n")[0] if recipe.is_file() else ""
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
 def _waiting(root: Path, done: set[str]) -> list[str]:

@@ -169,6 +169,21 @@ def test_a_process_stopped_in_each_phase_ends_with_the_same_bytes(
     assert "fc1" in told.out
 
 
+def test_without_the_test_validation_images_are_tried_and_the_test_may_follow(
+    tmp_path: Path, uninterrupted: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "lenet.yaml", RUN)
+    assert main(["run", "lenet.yaml", "-o", "run", "-q", "--no-test"]) == 0
+    told = capsys.readouterr().out
+    assert "validation images of digits" in told
+    assert "result  run/validation.json\ntest    featherweight run --resume run\n" in told
+    assert (tmp_path / "run" / "lenet.fwt").read_bytes() == uninterrupted
+    assert not (tmp_path / "run" / "result.json").exists()
+    assert main(["run", "--resume", "run", "-q"]) == 0
+    assert "test images of digits" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["bytes"] == len(uninterrupted)
+
+
 MNIST = ("data", {"class_path": "featherweight.data.MNIST"})
 
 

@@ -250,3 +250,21 @@ def test_half_of_the_images_are_mirrored_anew_in_each_epoch() -> None:
     assert not torch.equal(mirrored[0], mirrored[1])
     again = Batches(Split(images, torch.arange(400)), 64, shuffle=True, flip=True, seed=3)
     assert torch.equal(_epoch(again, 1)[0][0], _epoch(batches, 1)[0][0])
+
+
+@pytest.mark.parametrize(("shift", "flip", "num_views"), [(0, False, 1), (1, False, 9), (2, True, 50)])
+def test_a_view_stands_for_the_pixels_that_an_epoch_yields(shift: int, flip: bool, num_views: int) -> None:
+    batches = Batches(
+        Split(torch.rand(60, 2, 5, 7), torch.arange(60)), 16, mean=(0.3,), std=(0.2,), shuffle=True,
+        seed=5, shift=shift, flip=flip,
+    )  # fmt: skip
+    assert batches.num_views == num_views
+    for epoch in (0, 3):
+        views = batches.views(epoch)
+        yielded = _epoch(batches, epoch)
+        assert torch.equal(views // num_views, torch.cat([labels for _, labels in yielded]))
+        assert torch.equal(batches.images_of(views), torch.cat([images for images, _ in yielded]))
+    if num_views > 1:
+        assert not torch.equal(batches.views(0).sort().values, batches.views(3).sort().values)
+    one = batches.images_of(torch.arange(num_views))
+    assert len({image.numpy().tobytes() for image in one}) == num_views

@@ -5,8 +5,10 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from featherweight.data.batches import Batches, Split
 from featherweight.errors import RecipeError
-from featherweight.training.distillation import Teacher, distillation_loss
+from featherweight.training import distillation
+from featherweight.training.distillation import Teacher, all_answers, distillation_loss
 from featherweight.training.spec import ClassSpec, Distill, Phase, RunSpec
 
 
@@ -53,3 +55,30 @@ def test_a_teacher_must_be_an_earlier_phase():
     with pytest.raises(RecipeError, match=r"fit.distill: .* there is none"):
         RunSpec("x", one, one, one, fit=phase)
     RunSpec("x", one, one, one, fit=Phase(1, 0.1), prune=Phase(1, 0.1), share=phase)
+
+
+def test_answers_given_beforehand_are_those_of_each_image_as_it_comes():
+    batches = Batches(
+        Split(torch.rand(30, 1, 6, 6), torch.arange(30)), 8, shuffle=True, seed=1, shift=1, flip=True
+    )
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(36, 3))
+    answers = all_answers(network, batches)
+    assert answers.shape == (30 * 18, 3)
+    remembering, asking = Teacher(network, Distill(weight=0.5)), Teacher(network, Distill(weight=0.5))
+    remembering.answers = answers
+    views = batches.views(4)
+    batches.set_epoch(4)
+    for index, (images, labels) in enumerate(batches):
+        logits = torch.rand(len(images), 3)
+        found = remembering.loss(
+            torch.zeros_like(images), logits, labels % 3, views[8 * index : 8 * index + len(images)]
+        )
+        assert float(found) == pytest.approx(float(asking.loss(images, logits, labels % 3)), rel=1e-5)
+
+
+def test_more_answers_than_memory_should_hold_are_refused(monkeypatch):
+    monkeypatch.setattr(distillation, "ANSWERS_BYTES", 1000)
+    batches = Batches(Split(torch.rand(30, 1, 2, 2), torch.arange(30)), 8, shift=1)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    with pytest.raises(RecipeError, match=r"30 images in 9 views each take 3,240 bytes, .* leave remember"):
+        all_answers(network, batches)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -13,6 +14,7 @@ from training_helpers import Small, digits, same_bits, zeros
 
 from featherweight import load_file, load_model
 from featherweight.cli import main
+from featherweight.data import Digits
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.strict import build, write_mapping
 from featherweight.training import run as run_module
@@ -83,7 +85,8 @@ def result(run: Run) -> dict[str, Any]:
 def same_outcome(run: Run, reference: Run) -> bool:
     first, second = result(run), result(reference)
     first.pop("seconds"), second.pop("seconds")
-    return run.file.read_bytes() == reference.file.read_bytes() and first == second
+    files = [(r.file.read_bytes(), (r.directory / "metrics.csv").read_bytes()) for r in (run, reference)]
+    return files[0] == files[1] and first == second
 
 
 # -- what a run leaves -------------------------------------------------------------------------------
@@ -117,6 +120,31 @@ def test_errors_are_those_of_the_dense_weights_and_of_the_file(whole: Run) -> No
         assert found[key] < 50
 
 
+def test_without_the_test_only_validation_images_are_asked(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Digits, "test_batches", None)
+        found = run.execute_without_test()
+    assert asdict(found) == json.loads((run.directory / "validation.json").read_text())
+    assert not (run.directory / "result.json").exists()
+    batches = digits().validation_batches()
+    assert (found.images, found.dataset, found.file) == (batches.num_images, "digits", "small.fwt")
+    assert found.error_percent == evaluate(load_model(Small(), run.file), batches).error_percent
+    assert (found.bytes, found.ratio) == (result(whole)["bytes"], result(whole)["ratio"])
+    Run.resume(run.directory).execute()
+    assert same_outcome(run, whole)
+
+
+def test_without_validation_images_there_is_nothing_to_choose_by(tmp_path: Path) -> None:
+    data = {"class_path": "featherweight.data.Digits", "init_args": {"validation_split": 0}}
+    run = start(tmp_path / "run", data=data)
+    with pytest.raises(RecipeError, match=r"set data\.validation_split"):
+        run.execute_without_test()
+    assert not run.directory.exists()
+
+
 def test_test_file_tells_the_same_error(whole: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test-file", str(whole.file), "--config", str(whole.directory / "run.yaml"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -138,8 +166,8 @@ def test_the_file_decodes_to_the_trained_weights_bit_for_bit(whole: Run) -> None
 def test_nothing_is_left_of_work_in_progress(whole: Run) -> None:
     left = sorted(p.name for p in whole.directory.rglob("*") if p.is_file())
     assert left == [
-        "fit.safetensors", "prune.safetensors", "result.json", "run.yaml", "share.safetensors", "small.fwt",
-        "state.json",
+        "fit.safetensors", "metrics.csv", "prune.safetensors", "report.html", "result.json", "run.yaml",
+        "share.safetensors", "small.fwt", "state.json",
     ]  # fmt: skip
 
 
@@ -203,14 +231,16 @@ def test_weights_that_are_pruned_but_not_quantized_stay_pruned_through_share(tmp
     assert same_bits(load_file(run.file), shared)
 
 
+@pytest.mark.parametrize("faster", [False, True])
 def test_distilled_with_dead_units_removed_and_the_rest_in_order(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, faster: bool
 ) -> None:
     changes: dict[str, Any] = description()
     changes["recipe"]["rules"][0]["prune"] |= {"sparsity": 0.99, "rate": 1.0}
     changes["recipe"]["units"] = [{"layer": "fc1", "reader": "fc2"}]
     changes["prune"] |= {"distill": {"weight": 0.9, "temperature": 2.0}}
     changes["share"] |= {"distill": {"teacher": "prune"}}
+    changes["prune"]["distill"]["remember"] = changes["live_only"] = faster
     run = start(tmp_path / "run", **changes)
     run.execute()
     weights = load_file(run.file)
@@ -325,6 +355,20 @@ def test_stopped_between_phases(
     stop = Stop(KeyboardInterrupt(), phase)
     again = stop_and_resume(monkeypatch, tmp_path / "run", run_module, step, stop, after=after)
     assert same_outcome(again, whole)
+
+
+def test_stopped_before_weights_are_shared_by_gradients(tmp_path: Path) -> None:
+    changes = description(fit={"epochs": 1, "lr": 0.05}, prune={"epochs": 2, "lr": 0.05})
+    changes["recipe"]["rules"][0]["quantize"] |= {"method": "ecsq", "lagrangian": 0.02, "weights": "fisher"}
+    runs = [start(tmp_path / name, **changes) for name in ("first", "second")]
+    for run in runs:
+        run.execute()
+    (runs[1].directory / "share.safetensors").unlink()
+    runs[1].file.unlink()
+    again = Run.resume(runs[1].directory)
+    again.execute()
+    assert again.file.read_bytes() == runs[0].file.read_bytes()
+
 
 
 @pytest.mark.parametrize("step", ["encode_state", "save_file", "load_model", "measure_file", "evaluate"])

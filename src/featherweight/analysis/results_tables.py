@@ -96,7 +96,7 @@ def readme_table(records: Sequence[ResultRecord], published: Published) -> str:
             (
                 group.title,
                 f"`{record.command}`",
-                f"{record.error_dense_percent:.2f} % → {record.error_percent:.2f} %",
+                f"{_dense_error(record)} → {record.error_percent:.2f} %",
                 f"{record.bytes:,}",
                 f"**{times(record.ratio)}**",
                 times(record.ratio_h),
@@ -104,7 +104,7 @@ def readme_table(records: Sequence[ResultRecord], published: Published) -> str:
             )
             for record in _of(records, group)
         ]
-    return _table(header, rows, "lllrrrr")
+    return markdown_table(header, rows, "lllrrrr")
 
 
 def record_tables(records: Sequence[ResultRecord], published: Published) -> str:
@@ -127,7 +127,7 @@ def record_tables(records: Sequence[ResultRecord], published: Published) -> str:
             for record in ours
         ]
         rows += [_published_cells(row) for row in group.rows]
-        sections.append(f"### {group.title}\n\n{_table(header, rows, 'lrrrll')}")
+        sections.append(f"### {group.title}\n\n{markdown_table(header, rows, 'lrrrll')}")
     return "\n\n".join(sections)
 
 
@@ -137,7 +137,7 @@ def detail_table(records: Sequence[ResultRecord]) -> str:
     rows = [
         (
             record.name,
-            f"{record.error_dense_percent:.2f} %",
+            _dense_error(record),
             f"{record.error_percent:.2f} %",
             f"{record.dense_bytes:,}",
             f"{record.bytes:,}",
@@ -150,7 +150,7 @@ def detail_table(records: Sequence[ResultRecord]) -> str:
         )
         for record in records
     ]
-    return _table((*header, "minutes of training", ""), rows, "lrrrrrrrrrl")
+    return markdown_table((*header, "minutes of training", ""), rows, "lrrrrrrrrrl")
 
 
 def seeds_table(records: Sequence[ResultRecord]) -> str:
@@ -174,7 +174,7 @@ def seeds_table(records: Sequence[ResultRecord]) -> str:
                 f"{max(sizes):,}",
             )
         )
-    return _table(header, rows, "llrrrrrr") if rows else ""
+    return markdown_table(header, rows, "llrrrrrr") if rows else ""
 
 
 def comparison_tables(comparison: Comparison) -> str:
@@ -191,7 +191,7 @@ def comparison_tables(comparison: Comparison) -> str:
             )
             for row in network.rows
         ]
-        sections.append(f"### {network.name}\n\n{_table(header, rows, 'lrrr')}")
+        sections.append(f"### {network.name}\n\n{markdown_table(header, rows, 'lrrr')}")
     return "\n\n".join(sections)
 
 
@@ -205,6 +205,11 @@ def put_between(text: str, table: str, where: str) -> str:
         raise RecipeError(f"{where}: must hold the lines {BEGIN!r} and {END!r} once, in this order")
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+
+
+def _dense_error(record: ResultRecord) -> str:
+    """The error of the dense network, where there was one."""
+    return "–" if record.error_dense_percent is None else f"{record.error_dense_percent:.2f} %"
 
 
 def _of(records: Iterable[ResultRecord], group: Group) -> list[ResultRecord]:
@@ -223,7 +228,8 @@ def _published_cells(row: PublishedRow) -> tuple[str, ...]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], alignment: str) -> str:
+    """A table in Markdown; ``alignment`` has an ``l`` or an ``r`` for each column."""
     marks = {"l": "---", "r": "--:"}
     lines = [header, [marks[side] for side in alignment], *rows]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]

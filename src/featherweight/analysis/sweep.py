@@ -117,8 +117,9 @@ class Sweep:
         Args:
             names: the layers as :meth:`choose` chose them.
         """
-        together = [NETWORK] if self.network and len(names) > 1 else []
-        targets = [*names, *together] if self.each or not together else together
+        targets = list(names)
+        if self.network and len(names) > 1:
+            targets = [*(names if self.each else []), NETWORK]
         return [*self._pruned(targets), *self._quantized(targets)]
 
     def _pruned(self, targets: list[str]) -> Iterator[Point]:

@@ -107,6 +107,10 @@ class Constraints:
         constraint = self._constraints.get(name)
         return isinstance(constraint, Sharing) or (isinstance(constraint, Latent) and constraint.quantizes)
 
+    def constraint(self, name: str) -> Constraint | None:
+        """What holds for ``name``, another object whenever that is set anew; ``None`` if nothing does."""
+        return self._constraints.get(name)
+
     def mask(self, name: str) -> torch.Tensor | None:
         """Where the weights of ``name`` may differ from zero (bool), or ``None`` if nothing prunes it."""
         constraint = self._constraints.get(name)

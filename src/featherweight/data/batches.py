@@ -126,6 +126,11 @@ class Batches:
         """Images in the split, over all ranks."""
         return len(self._labels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self._pixels.device
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration yields, counted from 0."""
         self.sampler.set_epoch(epoch)
@@ -156,6 +161,35 @@ class Batches:
             yield from zip(
                 images.unsafe_split(self.batch_size), labels.unsafe_split(self.batch_size), strict=True
             )
+
+    @property
+    def num_views(self) -> int:
+        """In how many ways an image may come, shifted and mirrored."""
+        return (2 * self.shift + 1) ** 2 * (2 if self.flip else 1)
+
+    def views(self, epoch: int) -> Tensor:
+        """What an epoch yields, in its order: image · :attr:`num_views` + view, int64 ``(N,)``.
+
+        The same number stands for the same pixels, in whatever epoch.
+        """
+        order = self._order(epoch)
+        corners, mirrored = self._corners(epoch), self._mirrored(epoch)
+        view = torch.zeros_like(order)
+        if corners is not None:
+            view = corners[order, 0] * (2 * self.shift + 1) + corners[order, 1]
+        if mirrored is not None:
+            view = view + mirrored[order] * (2 * self.shift + 1) ** 2
+        return order * self.num_views + view
+
+    def images_of(self, views: Tensor) -> Tensor:
+        """The images, float32 ``(B, C, H, W)``, that :meth:`views` numbers so, int64 ``(B,)``."""
+        chosen, view = views // self.num_views, views % self.num_views
+        places = (2 * self.shift + 1) ** 2
+        place = view % places
+        corners = torch.stack((place // (2 * self.shift + 1), place % (2 * self.shift + 1)), dim=1)
+        images = self._pixels.gather(chosen, corners if self.shift else None)
+        mirrored = (view >= places).nonzero().view(-1)
+        return images.index_copy_(0, mirrored, images.index_select(0, mirrored).flip(3))
 
     def _order(self, epoch: int) -> Tensor:
         """This rank's images of an epoch, as indices in the order in which they are yielded."""

@@ -22,8 +22,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.pruning.dropout import dropout_feeds
-from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
-from featherweight.training.distillation import Teacher
+from featherweight.training.callbacks import AdjustDropout, LogCompression, PruneByRecipe, ShareByRecipe
+from featherweight.training.distillation import Teacher, all_answers
+from featherweight.training.live import LiveOnly
+from featherweight.training.metrics import EpochMetrics
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
 from featherweight.training_steps import round_as_stored
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from featherweight.data import ImageData
+    from featherweight.data.batches import Batches
+    from featherweight.training.loggers import RunLoggers
     from featherweight.training.spec import Phase, RunSpec
 
 
@@ -63,12 +67,44 @@ class PhaseClassifier(Classifier):
         if phase.distill is not None and teacher is not None:
             layout = torch.channels_last if spec.channels_last else torch.contiguous_format
             self._teacher = Teacher(_layout(teacher, layout), phase.distill)
+        self._batches_of_phase: Batches | None = None
+        self._first_epoch = self._start = 0
+        self._views: torch.Tensor | None = None
+
+    def remember(self, batches: Batches, first_epoch: int, answers: dict[str, torch.Tensor]) -> None:
+        """Ask the teacher beforehand, where the phase says so.
+
+        Args:
+            batches: that the phase trains on.
+            first_epoch: what the phase's epoch 0 is for them.
+            answers: of teachers that have been asked, by phase; this one's are put there.
+        """
+        distill = self._phase.distill
+        if self._teacher is None or distill is None or not distill.remember:
+            return
+        if distill.teacher not in answers:
+            answers[distill.teacher] = all_answers(self._teacher.network, batches)
+        self._teacher.answers = answers[distill.teacher]
+        self._batches_of_phase, self._first_epoch = batches, first_epoch
+
+    def on_train_epoch_start(self) -> None:
+        """Find out which views this epoch's batches hold."""
+        super().on_train_epoch_start()
+        if self._batches_of_phase is not None:
+            self._views = self._batches_of_phase.views(self._first_epoch + self.current_epoch)
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        """The training loss of one batch."""
+        if self._batches_of_phase is not None:
+            self._start = index * self._batches_of_phase.batch_size
+        return super().training_step(batch, index)
 
     def training_loss(self, images: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy, with the teacher's answers where the phase distills."""
         if self._teacher is None:
             return super().training_loss(images, logits, labels)
-        return self._teacher.loss(images, logits, labels)
+        views = None if self._views is None else self._views[self._start : self._start + len(labels)]
+        return self._teacher.loss(images, logits, labels, views)
 
     def configure_optimizers(self) -> Any:
         """The phase's optimizer; a cosine falls to 0 step by step."""
@@ -169,6 +205,9 @@ def train_phase(
     checkpoint: Path,
     console: Console | None = None,
     teacher: torch.nn.Module | None = None,
+    answers: dict[str, torch.Tensor] | None = None,
+    metrics: Path | None = None,
+    loggers: RunLoggers | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -180,6 +219,9 @@ def train_phase(
         checkpoint: written after every epoch; taken up where it is there.
         console: where progress goes.
         teacher: the network that a phase with ``distill`` learns from.
+        answers: of teachers that have been asked beforehand, by phase, for later phases.
+        metrics: a table that gets a line an epoch; none is kept unless given.
+        loggers: of the whole run.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -200,15 +242,29 @@ def train_phase(
         )
     if name == "share":
         callbacks.append(ShareByRecipe(spec.recipe))
+    if spec.live_only:
+        callbacks.append(LiveOnly())
     if phase.adjust_dropout:
         feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
         callbacks.append(AdjustDropout(feeds))
+    if metrics is not None:
+        callbacks.append(EpochMetrics(name, metrics))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
-    trainer = make_trainer(spec, phase, callbacks)
+    steps = math.ceil(len(images.train_batches()) / int(spec.trainer.get("accumulate_grad_batches", 1)))
+    if loggers is not None and loggers.loggers:
+        loggers.count_from(first_epoch * steps, first_epoch)
+        callbacks.append(LogCompression())
+    trainer = make_trainer(spec, phase, callbacks, loggers)
     module = PhaseClassifier(network, spec, phase, teacher)
+    module.remember(images.train_batches(), first_epoch, {} if answers is None else answers)
+    # What callbacks see before the first epoch must not depend on whether an earlier phase ran just now.
+    images.train_batches().set_epoch(first_epoch)
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
+    if loggers is not None:
+        done = first_epoch + phase.epochs
+        loggers.count_from(done * steps, done)
     _layout(network.cpu(), torch.contiguous_format)
     if name == "share":
         round_as_stored(network, spec.recipe)
@@ -240,8 +296,16 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
             dropout_feeds(network, phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None)
 
 
-def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def make_trainer(
+    spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback], loggers: RunLoggers | None = None
+) -> lightning.Trainer:
     """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it.
+
+    Args:
+        spec: the run; the loggers that it asks for are made beforehand.
+        phase: how long.
+        callbacks: of the trainer.
+        loggers: of the whole run.
 
     Raises:
         RecipeError: where an argument of ``spec.trainer`` is wrong.
@@ -252,7 +316,7 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     options = {
         "max_epochs": phase.epochs,
         "callbacks": callbacks,
-        "logger": False,
+        "logger": loggers.loggers if loggers is not None and loggers.loggers else False,
         "enable_checkpointing": True,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -263,7 +327,8 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     }
     try:
         with _quiet_lightning():
-            return lightning.Trainer(**{**options, **spec.trainer})
+            given = {name: value for name, value in spec.trainer.items() if name != "logger"}
+            return lightning.Trainer(**{**options, **given})
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise RecipeError(f"trainer: {error}") from None
 

@@ -7,7 +7,7 @@ import logging
 import shlex
 import shutil
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +15,8 @@ from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
+from featherweight.analysis.report import REPORT, write_report
+from featherweight.analysis.results import Result, Validation
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import encode_state
@@ -26,6 +28,8 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
+from featherweight.training.loggers import RunLoggers
+from featherweight.training.metrics import METRICS
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
@@ -42,53 +46,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run came to; errors are of the test set, the compressed one's straight from the file.
-
-    Attributes:
-        name: of the run.
-        model: class of the network.
-        dataset: name of the data set.
-        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and
-            the network was pruned from scratch.
-        error_percent: top-1 error of the network in the file.
-        bytes: size of the file.
-        dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
-        ratio: dense_bytes / bytes.
-        ratio_h: Han's accounting: weight codes, position codes and codebooks.
-        ratio_n: weights over nonzero weights.
-        seconds: spent in all phases.
-        seed: of the run.
-        command: makes it again.
-        file: the compressed file, relative to the result.
-    """
-
-    name: str
-    model: str
-    dataset: str
-    error_dense_percent: float | None
-    error_percent: float
-    bytes: int
-    dense_bytes: int
-    ratio: float
-    ratio_h: float
-    ratio_n: float
-    seconds: float
-    seed: int
-    command: str
-    file: str
-
-
 class Run:
     """A run and the directory that holds all of it.
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
-    ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json`` (the steps of such a
-    schedule), the compressed file ``NAME.fwt`` and
-    ``result.json``.
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``metrics.csv`` (a
+    line an epoch), ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json``
+    (the steps of such a schedule), the compressed file ``NAME.fwt``, ``validation.json`` (where it stopped
+    before the test), ``result.json`` and ``report.html``.
 
     Args:
         spec: what to do.
@@ -99,6 +65,8 @@ class Run:
         self.spec = spec
         self.directory = directory
         self._new = False
+        self._loggers = RunLoggers()
+        self._answers: dict[str, torch.Tensor] = {}  # of teachers, asked once for all phases
 
     @classmethod
     def create(cls, spec: RunSpec, directory: Path, *, replace: bool = False) -> Run:
@@ -141,13 +109,37 @@ class Run:
         return self.directory / f"{self.spec.name}.fwt"
 
     def execute(self, console: Console | None = None) -> Result:
-        """Go through what is left of the run.
+        """Go through what is left of the run, and test the file.
 
         Raises:
             FeatherweightError: where the parts of the run do not fit together, training diverged or a
                 file cannot be written.
             KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
         """
+        with self._loggers:
+            result = self._test(self._make_file(console))
+            self._finish(result, "result.json")
+        return result
+
+    def execute_without_test(self, console: Console | None = None) -> Validation:
+        """Go through what is left of the run but the test, and try the file on the validation images.
+
+        The test set stays unseen while epochs, sparsity and bits are chosen; :meth:`execute` tests later.
+
+        Raises:
+            RecipeError: where there are no validation images.
+            FeatherweightError: as :meth:`execute`.
+            KeyboardInterrupt: likewise.
+        """
+        if not len(self._images().validation_batches()):
+            raise RecipeError("there are no validation images to try the file on: set data.validation_split")
+        with self._loggers:
+            validation = self._validate(self._make_file(console))
+            self._finish(validation, "validation.json")
+        return validation
+
+    def _make_file(self, console: Console | None) -> ImageData:
+        """Train and write the file; the data set."""
         if self.spec.threads is not None:
             torch.set_num_threads(self.spec.threads)
         images = self._images()
@@ -163,16 +155,16 @@ class Run:
                 "an accuracy_bounded schedule needs validation images; give the data a validation_split"
             )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
+        self._loggers.make(self.spec, self.directory)
         self._begin()
+        self._loggers.open()
         for name in self.spec.phases():
             if name == "share":
                 self._choose_bits(network, images)
             self._phase(name, network, images, console)
         self._choose_bits(network, images)
         self._encode(network)
-        result = self._test(images)
-        _write_json(self.directory / "result.json", asdict(result))
-        return result
+        return images
 
     def _begin(self) -> None:
         """Make the directory of a new run."""
@@ -211,9 +203,10 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
+            more = self._teacher(name), self._answers, self.directory / METRICS, self._loggers
             began = time.perf_counter()
             try:
-                train_phase(name, self.spec, network, images, checkpoint, console, self._teacher(name))
+                train_phase(name, self.spec, network, images, checkpoint, console, *more)
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
@@ -286,9 +279,7 @@ class Run:
 
     def _test(self, images: ImageData) -> Result:
         """Test the dense network and the compressed file, the latter straight from the file."""
-        dense, compressed = self._network(), self._network()
-        dense.load_state_dict(load_safetensors(self.directory / "fit.safetensors"))
-        load_model(compressed, self.file)
+        dense, compressed = self._dense_and_compressed()
         batches = images.test_batches()
         with FileReader(self.file) as reader:
             sizes = measure_file(reader)
@@ -313,6 +304,43 @@ class Run:
             command=f"featherweight run {shlex.quote(f'recipes/{self.spec.name}.yaml')}",
             file=self.file.name,
         )
+
+    def _validate(self, images: ImageData) -> Validation:
+        dense, compressed = self._dense_and_compressed()
+        batches = images.validation_batches()
+        size, dense_bytes = self.file.stat().st_size, dense_size(dense)
+        return Validation(
+            name=self.spec.name,
+            dataset=images.name,
+            images=batches.num_images,
+            error_dense_percent=(
+                evaluate(dense, batches).error_percent if self.spec.fit.epochs or self.spec.weights else None
+            ),
+            error_percent=evaluate(compressed, batches).error_percent,
+            bytes=size,
+            dense_bytes=dense_bytes,
+            ratio=dense_bytes / size,
+            seconds=sum(self._seconds().values()),
+            seed=self.spec.seed,
+            file=self.file.name,
+        )
+
+    def _dense_and_compressed(self) -> tuple[torch.nn.Module, torch.nn.Module]:
+        """The network after ``fit``, and the one in the file."""
+        dense, compressed = self._network(), self._network()
+        dense.load_state_dict(load_safetensors(self.directory / "fit.safetensors"))
+        load_model(compressed, self.file)
+        return dense, compressed
+
+    def _finish(self, outcome: Result | Validation, name: str) -> None:
+        """Write down what came of the run, draw its page and log both; with that the run is done."""
+        figures = asdict(outcome)
+        _write_json(self.directory / name, figures)
+        try:
+            write_report(self.directory, self.directory / REPORT, overwrite=True)
+        except Exception as error:
+            logger.warning("the report was not written (%s); featherweight report tries again", error)
+        self._loggers.finish(figures, self.directory)
 
     def _seconds(self) -> dict[str, float]:
         path = self.directory / "state.json"

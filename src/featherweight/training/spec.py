@@ -65,11 +65,14 @@ class Distill:
         teacher: the phase whose weights teach, such as ``fit``, the dense network.
         weight: of the teacher against the labels, 0 to 1.
         temperature: by which logits are divided, above 0.
+        remember: ask the teacher once for every image, shift and mirroring, before the phase begins, and
+            keep its answers in memory: faster for phases of more epochs than a shift has places.
     """
 
     teacher: str = "fit"
     weight: float = 0.5
     temperature: float = 1.0
+    remember: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
@@ -125,9 +128,12 @@ class RunSpec:
             relative path is looked for beside the run file, then in the data root. Random weights unless
             given.
         channels_last: train convolutions on the channels-last layout, which is often faster.
+        live_only: while pruned weights are held, compute only with units and inputs that have weights left:
+            the same network but for the order of its sums, and faster where most of it is pruned.
         seed: of the weights, the order of the data and everything else that is random.
         threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
-        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``.
+        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``;
+            ``logger`` is ``tensorboard``, ``wandb``, a ``class_path`` with ``init_args``, or a list of such.
     """
 
     name: str
@@ -140,6 +146,7 @@ class RunSpec:
     recipe: Recipe = field(default_factory=Recipe)
     weights: str | None = None
     channels_last: bool = False
+    live_only: bool = False
     seed: int = 0
     threads: int | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
@@ -202,12 +209,22 @@ def read_model_and_data(path: str | Path) -> tuple[ClassSpec, ClassSpec]:
     Raises:
         RecipeError: where either is missing or malformed.
     """
-    data = read_mapping(path)
-    found = []
-    for key, inner in (("model", "network"), ("data", "images")):
-        value = data.get(key)
-        if not isinstance(value, dict):
-            raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
-        value = value["init_args"] if inner in (value.get("init_args") or {}) else value
-        found.append(build(ClassSpec, value.get(inner, value), f"{path}: {key}"))
-    return found[0], found[1]
+    return read_model(path), _read_class(path, "data", "images")
+
+
+def read_model(path: str | Path) -> ClassSpec:
+    """The network of a run file, of a configuration for ``featherweight fit``, or of a file with it alone.
+
+    Raises:
+        RecipeError: where it is missing or malformed.
+    """
+    return _read_class(path, "model", "network")
+
+
+def _read_class(path: str | Path, key: str, inner: str) -> ClassSpec:
+    """The class under ``key``, or, of Lightning's configurations, under ``inner`` among its arguments."""
+    value = read_mapping(path).get(key)
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
+    value = value["init_args"] if inner in (value.get("init_args") or {}) else value
+    return build(ClassSpec, value.get(inner, value), f"{path}: {key}")
