@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 
 BENCH := benchmarks/results
 
-.PHONY: demo test lint types unit setup clean golden fuzz
-.PHONY: experiments
+.PHONY: demo test lint types unit setup clean docs golden fuzz pictures
+.PHONY: experiments initializations
 .PHONY: results results-table check-results results-compare
 .PHONY: bench bench-channels bench-coders bench-constraints bench-epoch bench-quantization bench-streaming
 
@@ -33,6 +33,12 @@ types: setup
 unit: setup  ## on two processes; the tests of a file share what they set up
 	$(BIN)/pytest -n 2 --dist loadfile
 
+docs: setup  ## the site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pictures: setup  ## of the methods' pages, from networks trained on the bundled digits: a few minutes
+	$(BIN)/python docs/pictures
+
 golden: setup  ## write the golden files of the current format version anew
 	$(BIN)/python tests/golden/make_golden.py
 
@@ -43,6 +49,9 @@ fuzz: setup  ## attack the reader with N hostile files
 
 experiments: setup  ## needs MNIST and about 25 minutes on one core; docs/experiments.md and its figures
 	$(BIN)/python docs/make_experiments.py --output runs/experiments
+
+initializations: setup  ## needs MNIST and about 20 minutes on one core; docs/initializations.md and its figure
+	$(BIN)/python docs/make_initializations.py --output runs/initializations
 
 results: setup  ## every recipe without a result, one command a row; ROWS="NAME ..." SEEDS="0 1 2"; resumable
 	$(BIN)/python benchmarks/results.py run $(ROWS) $(if $(SEEDS),--seeds $(SEEDS))

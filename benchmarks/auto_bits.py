@@ -19,6 +19,7 @@ import featherweight as fw
 from common import parser, write_json
 from featherweight.interop.checkpoints import read_checkpoint
 from featherweight.recipe import SENSITIVITIES
+from featherweight.training.calibration import first_batches
 from featherweight.training.evaluate import evaluate
 from featherweight.training.spec import RunSpec
 
@@ -75,13 +76,7 @@ def load(args: Any) -> Subject:
     network = spec.model.create()
     network.load_state_dict(read_checkpoint(args.weights), strict=False)
     data = spec.data.create()
-    calibration, left = [], 1024
-    for batch in data.train_batches():
-        calibration.append(batch)
-        left -= len(batch[1])
-        if left <= 0:
-            break
-    return Subject(network.eval(), spec, data, calibration, args.match, args.images)
+    return Subject(network.eval(), spec, data, first_batches(data, 1024), args.match, args.images)
 
 
 def measure(subject: Subject, name: str, recipe: fw.Recipe, *, test: bool) -> dict[str, Any]:

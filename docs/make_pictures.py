@@ -45,12 +45,15 @@ def step_sizes(run: Path, name: str) -> dict[str, int]:
         sizes = measure_file(reader)
     with tempfile.TemporaryDirectory() as folder:
         pruned = fw.save_file(load_file(run / "prune.safetensors"), Path(folder) / "pruned.fwt")
-        shared = fw.save_file(fw.load_file(run / f"{name}.fwt"), Path(folder) / "shared.fwt", coder="fixed")
+        weights = fw.load_file(run / f"{name}.fwt")
+        shared = fw.save_file(weights, Path(folder) / "shared.fwt", coder="fixed")
+        huffman = fw.save_file(weights, Path(folder) / "huffman.fwt", coder="huffman")
     return {
         "dense": sizes.dense_bytes,
         "pruned": pruned,
         "shared": shared,
-        "Huffman-coded": (run / f"{name}.fwt").stat().st_size,
+        "Huffman-coded": huffman,
+        "context-coded": sizes.file_bytes,
     }
 
 
@@ -58,7 +61,7 @@ def draw_sizes(axes: Axes, sizes: dict[str, int]) -> None:
     """One bar a step, labelled with its bytes and ratio."""
     dense = next(iter(sizes.values()))
     rows = np.arange(len(sizes))[::-1]
-    axes.barh(rows, list(sizes.values()), color=[MUTED, MUTED, MUTED, ACCENT], height=0.6)
+    axes.barh(rows, list(sizes.values()), color=[*[MUTED] * (len(sizes) - 1), ACCENT], height=0.6)
     for row, (_, size) in zip(rows, sizes.items(), strict=True):
         ratio = "" if size == dense else f"   {dense / size:.0f}× smaller"
         axes.text(size * 1.15, row, f"{size / 1000:,.1f} kB{ratio}", va="center", color=INK)

@@ -22,9 +22,10 @@ FLOORS = [
     {"recipe"},
     {"lazy", "channel_rules"},
     {"sharing", "output_correction"},
-    {"selection", "accuracy_bounded", "rule_targets", "unit_rules"},
+    {"selection", "accuracy_bounded", "rule_targets", "unit_rules", "default_recipe"},
     {"compression", "training_steps", "bit_allocation", "files", "models", "data"},
     {"analysis", "interop"},
+    {"hf"},
     {"training"},
     {"cli", "__main__"},
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from featherweight import Quantize, Recipe, RecipeError, Rule, Store
+from featherweight import Prune, Quantize, Recipe, RecipeError, Rule, Store
 from featherweight.recipe import QUANTIZERS
-from featherweight.recipe.rule_files_quantize import is_quantize_rule_file
+from featherweight.recipe.rule_file import rule_lines
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,6 @@ RULE_FILE = """# a comment
 def test_a_rule_file(tmp_path):
     path = tmp_path / "quantize.rule"
     path.write_text(RULE_FILE)
-    assert is_quantize_rule_file(path)
     assert Recipe.load(path) == Recipe(
         (
             Rule("0.weight", quantize=Quantize(bits=4, init="k-means++")),
@@ -132,13 +131,18 @@ def test_every_mistake_in_a_rule_file_is_one_line_with_file_and_line(tmp_path, l
     assert message in str(caught.value)
 
 
-def test_yaml_is_no_rule_file(tmp_path):
-    for name, text in (
-        ("a.yaml", "0.weight k-means 4"),
-        ("b.rules", "rules: []"),
-        ("c.txt", ""),
-        ("d.txt", "a element 0.5"),
-    ):
-        (tmp_path / name).write_text(text)
-        assert not is_quantize_rule_file(tmp_path / name)
-    assert not is_quantize_rule_file(tmp_path / "missing.txt")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", "0.weight k-means 4"), ("b.rules", "rules: []"), ("c.txt", ""), ("d.txt", "# nothing\n")],
+)
+def test_yaml_is_no_rule_file(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert rule_lines(tmp_path / name) is None
+    assert rule_lines(tmp_path / "missing.txt") is None
+
+
+def test_a_rule_file_may_begin_with_a_regular_expression(tmp_path):
+    (tmp_path / "a.txt").write_text("re:fc[12].* k-means 4\n")
+    (tmp_path / "b.txt").write_text("re:fc[12].* element 0.5\n")
+    assert Recipe.load(tmp_path / "a.txt").rules == (Rule("re:fc[12].*", quantize=Quantize(bits=4)),)
+    assert Recipe.load(tmp_path / "b.txt").rules == (Rule("re:fc[12].*", Prune(sparsity=0.5)),)

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import featherweight as fw
 from featherweight.coding import CODER_CHOICES
-from featherweight.compression import encode_state
+from featherweight.compression import compress_lazily, encode_state
 from featherweight.constraints import Constraints
 from featherweight.quantization import fisher_diagonal, quantize_ecsq, round_to
 from featherweight.training_steps import round_as_stored
@@ -21,6 +21,7 @@ METHODS = {
     "kmeans": fw.Quantize(bits=3, init="k-means++"),
     "optimal": fw.Quantize("optimal", 3),
     "ecsq": fw.Quantize("ecsq", 3, lagrangian=0.02, init="density"),
+    "ecsq of outputs": fw.Quantize("ecsq", 3, lagrangian=0.02, init="density", rounding="outputs"),
     "uniform": fw.Quantize("uniform", 3),
     "uniform of 9 bits": fw.Quantize("uniform", 9),
     "fixed_point": fw.Quantize("fixed_point", 5, integer_bits=0),
@@ -232,6 +233,27 @@ def test_integers_are_left_raw_and_said_once(caplog):
     assert torch.equal(compressed["steps"], state["steps"])
     assert len(caplog.messages) == 1
     assert "the rule for '*' leaves steps (int64), flags (bool) raw" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("how", [fw.compress, compress_lazily])
+def test_integers_are_said_once_where_bits_are_chosen_first(caplog, how):
+    state = {"w": torch.randn(20, 20), "steps": torch.arange(9)}
+    rule = fw.Rule("*", quantize=fw.Quantize(bits="auto"))
+    with caplog.at_level(logging.WARNING):
+        how(state, fw.Recipe((rule,), budget=fw.Budget(mean_bits=6)))
+    assert [message for message in caplog.messages if "steps (int64)" in message] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+def test_more_bits_than_bfloat16_holds_are_refused_by_name():
+    state = {"w": torch.linspace(-1, 1, 5000).bfloat16()}
+    for bits in (8, 16):
+        recipe = fw.Recipe((fw.Rule("*", quantize=fw.Quantize("fixed_point", bits, integer_bits=1)),))
+        if bits == 8:  # a sign and seven bits, as bfloat16 has them
+            assert fw.compress(state, recipe)["w"].codebook.size <= 256
+            continue
+        with pytest.raises(fw.TensorError, match="w: bfloat16 cannot hold all 16-bit fixed-point numbers"):
+            fw.compress(state, recipe)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featherweight import hf as hf
     from featherweight.bit_allocation import choose_bits
     from featherweight.compression import compress, compress_lazily
     from featherweight.constraints import Constraints
@@ -91,6 +92,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "hf":
+        return importlib.import_module("featherweight.hf")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'featherweight' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"featherweight.{_HOME_OF[name]}"), name)

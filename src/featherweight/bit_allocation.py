@@ -100,7 +100,7 @@ def choose_bits(
         raise RecipeError("choose_bits needs a rule with bits: auto and a budget")
     if (data is None) != (loss is None):
         raise TypeError("data and loss go together: gradients need both")
-    tensors = compressed_tensors(model, recipe)
+    tensors = compressed_tensors(model, recipe, tell=False)
     if not tensors.automatic:
         raise RecipeError(
             "bits: auto: its rules match no tensor of floating-point numbers that they quantize"
@@ -116,7 +116,7 @@ def choose_bits(
         chosen = _by_mean_bits(found, budget.mean_bits, weights)
     else:
         lowest = replace(recipe, bits={name: candidates[0].bits for name, candidates in found.items()})
-        others = describe(as_stored(compressed_tensors(model, lowest)), recipe.code.coder)
+        others = describe(as_stored(compressed_tensors(model, lowest, tell=False)), recipe.code.coder)
         chosen = _by_file_bytes(found, budget.file_bytes or 0, others)
     logger.info("bits chosen: %s", ", ".join(f"{name} {chosen[name].bits}" for name in found))
     return replace(recipe, bits={name: chosen[name].bits for name in found})

@@ -151,17 +151,23 @@ def _settled(
 
 
 def compressed_tensors(
-    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe
+    model: torch.nn.Module | Mapping[str, torch.Tensor], recipe: Recipe, *, tell: bool = True
 ) -> CompressedTensors:
     """A module or its state dict under a recipe, each tensor made when it is asked for.
+
+    Args:
+        model: the module or its state dict.
+        recipe: what to do with which tensor.
+        tell: warn of tensors that rules match but that are no floating-point numbers.
 
     Raises:
         RecipeError: where a rule matches no tensor, or prunes by an importance that needs data.
     """
     if not isinstance(model, torch.nn.Module):
-        return CompressedTensors(as_lazy(model), recipe, set(), None)
+        return CompressedTensors(as_lazy(model), recipe, set(), None, tell=tell)
     buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
-    return CompressedTensors(as_lazy(model.state_dict()), recipe, buffers, layer_types_of(model))
+    state = as_lazy(model.state_dict())
+    return CompressedTensors(state, recipe, buffers, layer_types_of(model), tell=tell)
 
 
 class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
@@ -173,6 +179,8 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
         recipe: Recipe,
         left_alone: set[str],
         layer_types: Mapping[str, Sequence[str]] | None,
+        *,
+        tell: bool = True,
     ) -> None:
         super().__init__(state.specs, state.owners)
         refuse_channel_rules(recipe)
@@ -194,7 +202,8 @@ class CompressedTensors(LazyTensors["torch.Tensor | QuantizedTensor"]):
         self._float: set[str] = set()
         layers = ends({name: state.specs[name] for name in state.distinct if name not in left_alone})
         for rule, names in matched.items():
-            say_left_raw(rule, [name for name in names if name not in left_alone], state.specs)
+            if tell:
+                say_left_raw(rule, [name for name in names if name not in left_alone], state.specs)
             self._stored.update({state.owners[n]: rule for n in names if state.owners[n] not in self._rules})
             if rule.quantize is not None:
                 self._float |= {n for n in held[rule] if rule.quantize.leaves_float(n, layers)}

@@ -35,5 +35,13 @@ class OutputError(FeatherweightError):
     """An output that cannot be written: the path exists, the disk is full."""
 
 
+class ExportError(FeatherweightError):
+    """A network that another format cannot express; names the operation."""
+
+
+class MissingPackageError(FeatherweightError, ImportError):
+    """An optional package that is not installed; names the extra that has it."""
+
+
 class Interrupted(FeatherweightError):  # noqa: N818  (as in KeyboardInterrupt)
     """Ctrl-C in a job that can be taken up again; says how."""

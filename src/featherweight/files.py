@@ -118,6 +118,14 @@ class OpenFile:
         """Shape, dtype, coder and bytes of one tensor, without decoding it."""
         return self._reader.info(name)
 
+    def check_total(self) -> None:
+        """Refuse a file whose tensors together take more than ``max_bytes``, for a caller who keeps them all.
+
+        Raises:
+            FormatError: if they do.
+        """
+        self._reader.check_total()
+
     def tensors(self) -> LazyTensors[torch.Tensor]:
         """All tensors as a mapping that decodes each when it is asked for, while the file is open."""
         return _FileTensors(self._reader)

@@ -105,9 +105,7 @@ def _moments(
         units = tensor.shape[-1] if units_last else tensor.shape[1]
         wide = tensor.double() if units_last else tensor.double().movedim(1, -1)
         flat = wide.reshape(-1, units)  # (samples · positions, units)
-        part = torch.stack(
-            [torch.full((units,), float(len(flat))).double(), flat.sum(0), flat.square().sum(0)]
-        )
+        part = torch.stack([flat.new_full((units,), float(len(flat))), flat.sum(0), flat.square().sum(0)])
         sums[:] = [sums[0] + part] if sums else [part]
 
     with _watching(model.get_submodule(name), look, inputs=inputs):

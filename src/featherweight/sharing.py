@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -85,6 +86,10 @@ def quantize(
 def _apply(
     array: NDArray[Any], spec: Quantize, importance: NDArray[Any] | None, power: float | None
 ) -> QuantizedTensor:
+    if spec.transposed and array.ndim == 2:
+        flipped = None if importance is None else np.ascontiguousarray(importance.T)
+        shared = _apply(np.ascontiguousarray(array.T), replace(spec, transposed=False), flipped, power)
+        return replace(shared, indices=np.ascontiguousarray(shared.indices.T))
     if not spec.per_channel:
         return spec.apply(array, importance, power)
     return quantize_per_channel(array, lambda row, h: spec.apply(row, h, power), importance)

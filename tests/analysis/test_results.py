@@ -13,6 +13,7 @@ from featherweight.analysis.results_tables import (
     Group,
     Published,
     PublishedRow,
+    detail_table,
     put_between,
     readme_table,
     record_tables,
@@ -53,6 +54,15 @@ def test_a_result_is_read_whole(tmp_path):
     record = load_record(write(tmp_path, seeds=SEEDS))
     assert (record.error_percent, record.bytes, record.run_file) == (1.25, 5000, "recipes/small.yaml")
     assert (record.mean_error_percent, record.worst_error_percent) == (1.5, 1.75)
+
+
+def test_a_network_pruned_from_scratch_has_no_dense_error(tmp_path):
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps({**RESULT, "error_dense_percent": None}), encoding="utf-8")
+    record = load_record(path)
+    assert record.error_dense_percent is None
+    assert "| – → 1.25 % |" in readme_table([record], Published(()))
+    assert "| small | – | 1.25 % |" in detail_table([record])
 
 
 def test_one_seed_has_no_mean(tmp_path):

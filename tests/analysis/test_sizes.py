@@ -90,6 +90,15 @@ def test_model_of_nothing():
     assert (empty.dense_bytes, empty.ratio, empty.ratio_h, empty.ratio_n) == (0, 0.0, 1.0, 1.0)
 
 
+def test_weights_pruned_and_not_quantized_count_as_pruned(tmp_path):
+    path = tmp_path / "pruned.fwt"
+    weight = np.zeros((4, 5), np.float32)
+    weight[0] = 1.5
+    write_file(path, {"weight": raw(weight), "bias": raw(np.ones(9, np.float32))})
+    with FileReader(path) as reader:
+        assert measure_file(reader).ratio_n == 4.0
+
+
 def test_all_pruned_has_an_infinite_ratio(tmp_path):
     path = tmp_path / "zeros.fwt"
     zeros = QuantizedTensor(np.zeros((8, 8), np.uint8), np.zeros(1, np.float32))

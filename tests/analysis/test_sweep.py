@@ -40,6 +40,12 @@ def test_a_single_layer_is_not_measured_twice_as_the_whole_network():
     assert {p.layer for p in Sweep().points(NAMES[:1])} == {"conv1.weight"}
 
 
+def test_the_whole_network_can_be_swept_alone():
+    points = Sweep(bits=(3, 2), each=False).points(NAMES)
+    assert [(p.layer, p.bits) for p in points] == [(NETWORK, 3), (NETWORK, 2)]
+    assert {p.layer for p in Sweep(bits=(2,), each=False).points(NAMES[:1])} == {"conv1.weight"}
+
+
 def test_with_several_steps_only_the_end_is_measured():
     points = Sweep(sparsities=(0.5,), epochs=(0, 2, 6), steps=(1, 3)).points(NAMES[:1])
     assert [(p.steps, p.epochs) for p in points] == [(1, (0, 2, 6)), (3, (6,))]
@@ -58,6 +64,7 @@ def test_layers_are_chosen_by_name_by_glob_and_without_the_suffix_in_the_network
         ({"sparsities": (-0.1,)}, "got -0.1"),
         ({"sparsities": (0.5, 0.5)}, "sparsities has a value twice"),
         ({"epochs": (-1,)}, "epochs must be"),
+        ({"each": False, "network": False}, "leave nothing to measure"),
         ({"seeds": (-1,)}, "seeds must be"),
         ({"seeds": ()}, "seeds must be"),
         ({"scope": "all"}, "known: layer, global"),

@@ -136,3 +136,20 @@ def test_outputs_behind_relus_change_less_than_by_plain_kmeans(command, tmp_path
         gained.append(ours - theirs)
     assert min(gained) > 0
     assert sum(gained) / len(gained) > 1.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_cannot_be_quantized_is_one_line_that_names_it(command, tmp_path, dtype):
+    state = {"a.weight": torch.randn(20, 20).to(dtype), "b.weight": torch.randn(20, 20).to(dtype)}
+    state["b.weight"][3, 4] = torch.inf
+    torch.save(state, tmp_path / "net.pt")
+    target = tmp_path / "net.fwt"
+    code, _, err = command("compress", tmp_path / "net.pt", "-o", target, "--bits", "4")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "b.weight: " in err
+    assert "not finite" in err
+    code, _, err = command("compress", tmp_path / "net.pt", "-o", target, "--bits", "9")
+    assert code == 2
+    assert "from 1 to 8" in err
+    assert not target.exists()

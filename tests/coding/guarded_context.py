@@ -13,6 +13,8 @@ from types import ModuleType
 
 import numpy as np
 
+from featherweight.coding import machine_code
+
 #: How far from the end of the states the last one was that was touched, in any job.
 nearest = {}
 
@@ -56,17 +58,18 @@ def setter(dtype):
 def guard():
     """Put checked access in the place of addresses, before the kernel is imported."""
     module = ModuleType("featherweight.coding.memory_kernels")
-    module.address_of = Guarded
     for name, dtype in {
         "u8": np.uint8,
         "u16": np.uint16,
         "u32": np.uint32,
         "i16": np.int16,
         "i32": np.int32,
+        "i64": np.int64,
     }.items():
         setattr(module, f"get_{name}", getter(dtype))
         setattr(module, f"set_{name}", setter(dtype))
     sys.modules[module.__name__] = module
+    machine_code.address_of = Guarded
     np.seterr(all="raise")
 
 

@@ -15,6 +15,9 @@ def test_counts_by_hand():
     assert sizes.weight_bits_pqh == 6 / 4
     assert sizes.index_bits_pqh == 1
     assert sizes.total_bits_pqh == 6 + 4 + 4 * 32
+    # Values of 32 bits make fillers dear: 4 entries with gaps of 5 bits; those of 16 bits likewise.
+    assert sizes.total_bits_p == 4 * (32 + 5)
+    assert paper_sizes(indices, 4, value_bits=16).total_bits_p == 4 * (16 + 5)
 
 
 def test_dense_layer_stores_every_element():
@@ -23,8 +26,10 @@ def test_dense_layer_stores_every_element():
     assert (sizes.stored, sizes.gap_bits, sizes.weight_bits_pq) == (64, 0, 3)
     assert sizes.total_bits_pq == 64 * 3 + 5 * 32
     assert sizes.total_bits_pqh == 64 * 2 + 5 * 32
+    assert sizes.total_bits_p == 64 * 32
 
 
 def test_empty_and_all_zero():
     assert paper_sizes(np.zeros((0, 3), np.uint8), 1).total_bits_pqh == 32
     assert paper_sizes(np.zeros(100, np.uint8), 16).total_bits_pq == 16 * 32
+    assert paper_sizes(np.zeros((0, 3), np.uint8), 1).total_bits_p == 0

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from featherweight.coding import CODERS, context, encode_varint
-from featherweight.coding.context_kernel import _ONES, _PLACES, _SIGN_SET
-from featherweight.coding.context_magnitude import GAMMA_DIGITS, TREE_DEPTH, TREE_NODES
+from featherweight.coding.context_block import GAMMA_DIGITS, PLACES, SIGN_SET, TREE_DEPTH, TREE_NODES
+from featherweight.coding.context_kernel import _ONES
 from featherweight.coding.context_tables import LEARNING, LEARNING_SHIFT
 from featherweight.tensors import MAX_CODEBOOK_SIZE
 
@@ -94,5 +94,5 @@ def test_tables_have_room_for_whatever_the_format_allows():
     most_digits = (MAX_CODEBOOK_SIZE - 2).bit_length()
     assert most_digits == GAMMA_DIGITS == 16
     assert most_digits - 1 + (1 << TREE_DEPTH) - TREE_DEPTH < TREE_NODES
-    assert max(_ONES) < _SIGN_SET
-    assert _PLACES == 64
+    assert max(_ONES) < SIGN_SET
+    assert PLACES == 64

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featherweight.coding import RAW_CODERS, encode_raw, entropy_bits, histogram
-from featherweight.coding.exponents import LEAST, MOST, _likely_widths
+from featherweight.coding.exponents import LEAST, MOST, _likely_widths, encode_matrix, likely_shape
 from featherweight.errors import FormatError
 
 PLANES = RAW_CODERS["planes"]
@@ -95,7 +95,7 @@ def test_scales_of_rows_and_columns_are_found(rows, columns):
     exponents = (words >> 23).astype(np.uint8)
     assert columns in _likely_widths(exponents)
     payload = round_trip(as_bytes(weights), 4)
-    assert payload[0] == 2
+    assert payload[0] in (2, 3)
     counts = histogram(exponents, 256)
     static = weights.size * 3 + entropy_bits(counts) / 8
     assert len(payload) < 0.995 * static
@@ -111,8 +111,47 @@ def test_exponents_of_every_size_and_sort_come_back():
         assert count <= MOST or payload[0] == 1
 
 
+@pytest.mark.parametrize("itemsize", [2, 4, 8])
+def test_bits_of_mantissas_are_taken_along(itemsize):
+    """Within an exponent, weights of a bell are rather small."""
+    weights = layer(64, 64, np.float64).astype(f"f{itemsize}")
+    if itemsize == 2:
+        weights = bfloat16(weights)
+    payload = round_trip(as_bytes(weights), itemsize)
+    assert payload[0] == 3
+    assert 1 <= payload[1] <= 3
+    exponents_alone = [b"\2" + encode_matrix(plane, likely_shape(plane), 1) for plane in first_plane(weights)]
+    assert len(payload) < len(exponents_alone[0]) + weights.size * (itemsize - 1) + itemsize
+
+
+def first_plane(weights):
+    words = weights.view(f"u{weights.itemsize}").reshape(-1)
+    return [(words >> (8 * weights.itemsize - 9)).astype(np.uint8)]
+
+
+def test_a_kernel_is_found_in_a_width():
+    generator = np.random.default_rng(0)
+    scale = np.exp2(generator.uniform(-6, 6, (40, 16, 1, 1))) * np.exp2(
+        generator.uniform(-2, 2, (1, 1, 3, 3))
+    )
+    weights = (generator.normal(size=(40, 16, 3, 3)) * scale).astype(np.float32)
+    (plane,) = first_plane(weights)
+    assert likely_shape(plane) == (40, 16, 3, 3)
+    assert round_trip(as_bytes(weights), 4)[0] in (2, 3)
+
+
 # A plane of 6 bytes: kind, greatest, least, width, size, constant index 1.
 MATRIX = b"\2\x80\x7f\3\2\1\1"
+
+
+def test_a_matrix_with_bits_of_mantissas():
+    # Kind, two bits, greatest and least symbol, width, size, constant index 0; six times six bits.
+    head = b"\3\2\x01\x02\x00\x02\3\2\1\0"
+    low = [0b111111, 0, 1, 0b100000, 0b101010, 7]
+    packed = sum(bits << 6 * i for i, bits in enumerate(low)).to_bytes(5, "little")
+    words = PLANES.decode(np.frombuffer(head + packed, np.uint8), 6, 2).view("<u2")
+    rotated = [0x201 << 6 | bits for bits in low]
+    assert words.tolist() == [word >> 1 | (word & 1) << 15 for word in rotated]
 
 
 def test_a_matrix_of_exponents():
@@ -124,7 +163,7 @@ def test_a_matrix_of_exponents():
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (b"\2\x7f\x80\3\2\1\1", "bytes from 128 to 127"),
+        (b"\2\x7f\x80\3\2\1\1", "symbols from 128 to 127 in 8 bits"),
         (b"\2\x80\x7f\0\2\1\1", "rows of 0"),
         (b"\2\x80\x7f\4\2\1\1", "rows of 4"),
         (b"\2\x80\x7f\3\2\1\2", "index 2"),
@@ -145,6 +184,7 @@ def test_bad_matrices(payload, reason):
         (b"\0abc\0de", "ends too early"),
         (b"\0abc\0def\0", "1 bytes are left"),
         (b"\0abc\x03def", "kind 3.*upgrade"),
+        (b"\4abc", "kind 4.*upgrade"),
         (b"\0abc\1\7\0def", "3 bytes are left"),
     ],
 )

@@ -1,6 +1,7 @@
 """Round trips, sizes and refusals of the coders of index arrays."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from featherweight.coding import (
     encode_indices,
     entropy_bits,
     histogram,
+    layout,
 )
 from featherweight.coding.cursor import encode_varint
+from featherweight.coding.gaps import measure_gaps
 from featherweight.coding.huffman import CanonicalCode
 from featherweight.errors import FeatherweightError, FormatError, TensorError
 
@@ -117,6 +120,34 @@ def test_layout_is_the_smallest():
 def slow_entries(indices, gap_bits):
     gaps = np.diff(np.flatnonzero(indices), prepend=-1) - 1
     return [0] * int((gaps // 2**gap_bits + 1).sum())
+
+
+def test_rans_takes_the_slower_layout_only_where_that_saves():
+    generator = np.random.default_rng(0)
+    rare = generator.integers(1, 3, 1 << 18).astype(np.uint8)
+    rare[1000] = 0
+    sparse = replace(CODERS["rans"], sparse_slack=0.0).encode(rare, 3)
+    dense = round_trip("rans", rare, 3)
+    assert (sparse[0], dense[0]) == (1, 0)
+    assert len(dense) < 1.001 * len(sparse)
+    runs = np.repeat(generator.integers(0, 2, 1 << 12), 64).astype(np.uint8) * rare
+    assert np.count_nonzero(runs) > runs.size // 4
+    assert round_trip("rans", runs, 3)[0] > 0
+
+
+@pytest.mark.parametrize("fill", [0, 1])
+def test_rans_finds_the_layout_of_a_large_array_in_a_sample(fill, monkeypatch):
+    generator = np.random.default_rng(0)
+    values = generator.integers(1, 16, 1 << 18).astype(np.uint8)
+    kept = np.repeat(generator.random(1 << 12) < 0.6, 64) if fill else generator.random(1 << 18) < 0.6
+    indices = values * kept
+    whole = round_trip("rans", indices, 16)
+    monkeypatch.setattr(layout, "_SAMPLED_FROM", 1 << 18)
+    measured = []
+    monkeypatch.setattr(layout, "measure_gaps", lambda flat: measured.append(flat.size) or measure_gaps(flat))
+    assert round_trip("rans", indices, 16) == whole
+    assert measured == [1 << 14, 1 << 18][: 1 + (whole[0] > 0)]
+    assert (whole[0] > 0) == bool(fill)
 
 
 def test_describe_counts_fillers():

@@ -26,7 +26,7 @@ def write(path, count, coder):
 
 
 def test_a_small_file_needs_no_numba_and_a_large_one_does(tmp_path):
-    for coder in ("fixed", "huffman", "rans"):
+    for coder in ("fixed", "huffman", "rans", "context"):
         write(tmp_path / "small.fwt", 10_000, coder)
         assert modules_after_inspecting(tmp_path / "small.fwt") == []
     write(tmp_path / "large.fwt", 1_000_000, "huffman")

@@ -127,8 +127,13 @@ def _found_by_chance(decode, reason: str) -> bytes:
 
 def _planes() -> dict[str, BadFile]:
     payloads = {
-        "kind": (b"\x03", "plane of kind 3, .* upgrade"),
-        "matrix-of-nothing": (b"\x02\x05\x06\x03\x00", "bytes from 6 to 5"),
+        "kind": (b"\x04", "plane of kind 4, .* upgrade"),
+        "long-matrix-second": (b"\x00abc\x03", "plane of kind 3, .* here; upgrade"),
+        "long-matrix-0": (b"\x03\x00", "3 words with 0 mantissa bits"),
+        "long-matrix-8": (b"\x03\x08", "3 words with 8 mantissa bits"),
+        "long-matrix-greatest": (b"\x03\x01\x00\x02\x00\x00\x03\x00", "symbols from 0 to 512 in 9 bits"),
+        "long-matrix-padding": (b"\x03\x01\x07\x00\x07\x00\x03\x02\x01\x00\x00\x00\x20", "padded with other"),
+        "matrix-of-nothing": (b"\x02\x05\x06\x03\x00", "symbols from 6 to 5 in 8 bits"),
         "matrix-width-0": (b"\x02\x06\x05\x00\x00", "3 bytes in rows of 0"),
         "matrix-width-2": (b"\x02\x06\x05\x02\x00", "3 bytes in rows of 2"),
         "matrix-cut": (b"\x02\x06\x05\x03\x09\x01", "ends too early"),
@@ -137,7 +142,8 @@ def _planes() -> dict[str, BadFile]:
         "stream": (b"\x01" + TABLE + b"\xff\xff\0\0", "no encoder leaves"),
         "longer": ((b"\x00" + bytes(3)) * 4 + b"\0", "1 bytes are left"),
     }
-    return _raw_cases(payloads, PLANES)
+    long = BadFile(tensor_file("int16", (65_537,), PLANES, b"\x03\x01"), "65537 words with 1 mantissa bits")
+    return _raw_cases(payloads, PLANES) | {"long-matrix-65537": long}
 
 
 def _raw_cases(payloads: dict[str, tuple[bytes, str]], coder: int) -> dict[str, BadFile]:

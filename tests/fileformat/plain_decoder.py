@@ -70,7 +70,11 @@ def plane(source, count):
     assert kind <= 2
     if kind < 2:
         return rans_stream(source, count, 256) if kind else source.take(count)
-    greatest, least, width = source.u8(), source.u8(), source.varint()
+    return matrix(source, count, source.u8(), source.u8())
+
+
+def matrix(source, count, greatest, least):
+    width = source.varint()
     inner = Bytes(source.take(source.varint()))
     indices = context_array(inner, (count // width, width), greatest - least + 1)
     assert count % width == 0
@@ -78,9 +82,26 @@ def plane(source, count):
     return [greatest - index for index in indices]
 
 
+def long_matrix(source, count):
+    bits = source.u8()
+    greatest, least = (source.u8() | source.u8() << 8 for _ in range(2))
+    assert 0 < bits < 8
+    assert greatest < 1 << 8 + bits
+    symbols = matrix(source, count, greatest, least)
+    rest = int.from_bytes(bytes(source.take(-(-count * (8 - bits) // 8))), "little")
+    assert rest >> count * (8 - bits) == 0
+    mask = (1 << 8 - bits) - 1
+    low = [(s << 8 - bits) & 255 | rest >> i * (8 - bits) & mask for i, s in enumerate(symbols)]
+    return [s >> bits for s in symbols], low
+
+
 def planes(source, size, width):
     count = size // width
-    rows = [plane(source, count) for _ in range(width)]
+    rows = []
+    if width > 1 and source.data[source.at : source.at + 1] == b"\3":
+        source.at += 1
+        rows = long_matrix(source, count)
+    rows = [*rows, *(plane(source, count) for _ in range(width - len(rows)))]
     if width == 1:
         return bytes(rows[0])
     words = (int.from_bytes(bytes(word), "big") for word in zip(*rows, strict=True))

@@ -169,6 +169,7 @@ def raw_tensors() -> dict[str, RawTensor]:
     return {
         "float32": raw(normal.astype(np.float32)),
         "float32-layer": raw(_layer(np.random.default_rng(4))),
+        "float32-smooth": raw(_smooth_layer(np.random.default_rng(7))),
         "float32-pruned": raw(pruned.astype(np.float32)),
         "float16-pruned": raw(pruned.astype(np.float16)),
         "complex128-pruned": raw(pruned[:2] * 1j),
@@ -184,6 +185,11 @@ def raw_tensors() -> dict[str, RawTensor]:
 def _layer(generator: np.random.Generator) -> np.ndarray:
     """Rows of very different scales, enough weights for exponents to be coded as a matrix."""
     return (generator.normal(size=(32, 40)) * np.exp2(np.arange(32) - 16)[:, None]).astype(np.float32)
+
+
+def _smooth_layer(generator: np.random.Generator) -> np.ndarray:
+    """Rows whose scales rise slowly: a matrix without bits of mantissas."""
+    return (generator.normal(size=(48, 64)) * np.exp2(np.arange(48) / 16)[:, None]).astype(np.float32)
 
 
 def container_tensors() -> dict:

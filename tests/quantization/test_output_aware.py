@@ -12,8 +12,10 @@ from featherweight.quantization import (
     InputCovariance,
     output_error,
     prior_covariance,
+    quantize_ecsq,
     quantize_kmeans,
     round_to_outputs,
+    round_to_outputs_and_bits,
 )
 from featherweight.tensors import QuantizedTensor
 
@@ -170,3 +172,79 @@ def test_what_does_not_fit():
         InputCovariance(np.array([[1.0, 2.0], [0.0, 1.0]]))
     with pytest.raises(TensorError, match="at least 0"):
         InputCovariance(np.eye(2), -1.0)
+
+
+# -- against the bits of the coder -------------------------------------------------------------------
+
+
+def objective(weights, tensor, prior, lagrangian, counts=None):
+    """eᵀ H e + λ Σ bits, from the formulas; bits are those of the tensor's own counts unless given."""
+    counts = np.bincount(tensor.indices.reshape(-1)) if counts is None else counts
+    bits = -np.log2((counts + 0.5) / (counts.sum() + 0.5 * counts.size))
+    own = np.diag(prior.within).mean() + prior.between
+    scale = lagrangian * own * np.square(weights[weights != 0].astype(np.float64)).mean()
+    return output_error(weights, tensor.dequantize(), prior) + scale * bits[tensor.indices].sum()
+
+
+@pytest.mark.parametrize("pruned", [True, False])
+def test_with_bits_no_single_label_would_lower_error_and_bits_together(pruned):
+    weights = draw(6, 4, 3, 3)
+    if pruned:
+        weights[np.abs(weights) < 0.5] = 0
+    prior = prior_covariance(weights.shape)
+    start = quantize_ecsq(weights, 3, 0.05, init="density")
+    found = round_to_outputs_and_bits(weights, start, 0.05, prior, refits=0)
+    assert (found.indices[weights == 0] == 0).all()
+    assert found.codebook[0] == 0
+    assert np.isin(found.codebook, start.codebook).all()
+    # Its costs are those of the labels it started from.
+    counts = np.bincount(start.indices.reshape(-1), minlength=start.codebook.size)
+    where = np.searchsorted(start.codebook[1:], found.codebook[1:]) + 1
+    mine = QuantizedTensor(np.r_[0, where].astype(np.uint8)[found.indices], start.codebook)
+    least = objective(weights, mine, prior, 0.05, counts)
+    assert least < objective(weights, start, prior, 0.05, counts)
+    for place in np.argwhere(weights != 0)[::5]:
+        for label in range(start.codebook.size):
+            indices = mine.indices.copy()
+            indices[tuple(place)] = label
+            other = objective(weights, QuantizedTensor(indices, start.codebook), prior, 0.05, counts)
+            assert other >= least * (1 - 1e-6)
+
+
+def test_with_bits_that_cost_nothing_it_rounds_to_outputs():
+    weights = draw(8, 30)
+    start = quantize_ecsq(weights, 3, 0.0, init="density")
+    prior = prior_covariance(weights.shape)
+    found = round_to_outputs_and_bits(weights, start, 0.0, prior)
+    assert output_error(weights, found.dequantize(), prior) < output_error(weights, start.dequantize(), prior)
+    dear = round_to_outputs_and_bits(weights, quantize_ecsq(weights, 3, 0.3, init="density"), 0.3, prior)
+    assert dear.codebook.size < found.codebook.size
+    assert objective(weights, dear, prior, 0.3) < objective(weights, found, prior, 0.3)
+
+
+def test_at_no_larger_an_output_error_it_takes_fewer_bits_than_kmeans():
+    weights = (np.random.default_rng(0).laplace(size=(40, 20, 3, 3)) * 0.1).astype(np.float32)
+    prior = prior_covariance(weights.shape)
+
+    def bits(tensor):
+        shares = np.bincount(tensor.indices.reshape(-1)) / tensor.indices.size
+        return float(-(shares * np.log2(shares, where=shares > 0, out=np.zeros_like(shares))).sum())
+
+    plain = round_to_outputs(
+        weights, quantize_kmeans(weights, 3, "optimal", fix_zeros=False), prior, zeros_stay=False
+    )
+    ours = round_to_outputs_and_bits(weights, quantize_ecsq(weights, 5, 0.06, init="density"), 0.06, prior)
+    errors = [output_error(weights, tensor.dequantize(), prior) for tensor in (ours, plain)]
+    assert errors[0] <= errors[1]
+    assert bits(ours) < 0.95 * bits(plain)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_with_bits_other_dtypes_and_exact_tensors(dtype):
+    weights = draw(5, 8).astype(dtype)
+    found = round_to_outputs_and_bits(weights, quantize_ecsq(weights, 2, 0.1), 0.1)
+    assert found.codebook.dtype == dtype
+    again = round_to_outputs_and_bits(found.dequantize(), found, 0.1)
+    np.testing.assert_array_equal(again.dequantize(), found.dequantize())
+    empty = np.zeros((0, 3), dtype)
+    assert round_to_outputs_and_bits(empty, quantize_ecsq(empty, 2, 0.1), 0.1).indices.shape == (0, 3)

@@ -85,7 +85,8 @@ def result(run: Run) -> dict[str, Any]:
 def same_outcome(run: Run, reference: Run) -> bool:
     first, second = result(run), result(reference)
     first.pop("seconds"), second.pop("seconds")
-    return run.file.read_bytes() == reference.file.read_bytes() and first == second
+    files = [(r.file.read_bytes(), (r.directory / "metrics.csv").read_bytes()) for r in (run, reference)]
+    return files[0] == files[1] and first == second
 
 
 # -- what a run leaves -------------------------------------------------------------------------------
@@ -165,8 +166,8 @@ def test_the_file_decodes_to_the_trained_weights_bit_for_bit(whole: Run) -> None
 def test_nothing_is_left_of_work_in_progress(whole: Run) -> None:
     left = sorted(p.name for p in whole.directory.rglob("*") if p.is_file())
     assert left == [
-        "fit.safetensors", "prune.safetensors", "result.json", "run.yaml", "share.safetensors", "small.fwt",
-        "state.json",
+        "fit.safetensors", "metrics.csv", "prune.safetensors", "report.html", "result.json", "run.yaml",
+        "share.safetensors", "small.fwt", "state.json",
     ]  # fmt: skip
 
 

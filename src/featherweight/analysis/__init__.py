@@ -5,6 +5,8 @@
 - :mod:`featherweight.analysis.tables`: both as tables for a terminal;
 - :mod:`featherweight.analysis.sweep`, :mod:`~featherweight.analysis.sensitivity`: accuracy against sparsity
   or bits, what to measure and what was found, kept in a :mod:`~featherweight.analysis.journal`;
+- :mod:`featherweight.analysis.report`: a page about a run or a file, to open in a browser;
+- :mod:`featherweight.analysis.side_by_side`: files of one network, and how far their weights are apart;
 - :mod:`featherweight.analysis.plots`: the style of all figures, which
   :mod:`~featherweight.analysis.sensitivity_plots` and :mod:`~featherweight.analysis.histograms` draw.
 """

@@ -1,9 +1,7 @@
 """The style that all figures have in common: themes, colours, axes, labels at the ends of curves.
 
-Every figure comes in a light and a dark theme, as PNG and as SVG, the same bytes each time. Colours are those
-of Okabe and Ito ("Color Universal Design", 2008), which people of all kinds of colour vision can tell apart,
-darker or lighter where the paper asks for it; curves differ in their markers as well, and are named where
-they end.
+Every figure comes in a light and a dark theme (:mod:`~featherweight.analysis.themes`), as PNG and as SVG, the
+same bytes each time. Curves differ in their markers as well as in colour, and are named where they end.
 """
 
 from __future__ import annotations
@@ -15,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from featherweight.analysis.scales import spread
+from featherweight.analysis.themes import DARK, LIGHT, THEMES, Theme
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,52 +31,13 @@ TEXT, TITLE = 10.0, 11.5
 
 MARKERS = "osD^vP*X"
 
+__all__ = [
+    "DARK", "DPI", "LIGHT", "MARKERS", "TEXT", "THEMES", "TITLE", "End", "Theme", "curve_colours",
+    "label_axes", "label_ends", "new_figure", "save_figure", "set_figure_title", "set_title", "spread",
+]  # fmt: skip
+
 #: What a figure is written with: the same bytes each time, and text that looks the same everywhere.
 _REPRODUCIBLE: Any = {"svg.hashsalt": "featherweight", "svg.fonttype": "path"}
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a figure.
-
-    Attributes:
-        name: in file names.
-        paper: the background.
-        ink: text, and the curve that matters most.
-        muted: ticks and notes.
-        grid: lines that help to read.
-        accent: the one thing to look at where there is one.
-        colours: of curves, in order.
-    """
-
-    name: str
-    paper: str
-    ink: str
-    muted: str
-    grid: str
-    accent: str
-    colours: tuple[str, ...]
-
-
-LIGHT = Theme(
-    "light",
-    "#ffffff",
-    "#1b1f24",
-    "#5d666f",
-    "#e3e7eb",
-    "#0b6e99",
-    ("#0072b2", "#d55e00", "#009e73", "#882255", "#3a9bd1", "#7a5230", "#b8860b"),
-)
-DARK = Theme(
-    "dark",
-    "#0d1117",
-    "#e8edf2",
-    "#9aa5b1",
-    "#272e37",
-    "#56b4e9",
-    ("#56b4e9", "#ff8c42", "#2fd3a0", "#e79ac7", "#f0e442", "#9db7ff", "#c9a27e"),
-)
-THEMES = (LIGHT, DARK)
 
 
 def curve_colours(theme: Theme, number: int) -> list[str]:
@@ -183,35 +145,6 @@ def label_ends(figure: Figure, axes: Axes, ends: Sequence[End]) -> None:
                 "relpos": (0, 0.5),
             },
         )
-
-
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Move positions apart by at least ``gap``, each as little as can be, within the limits where they fit.
-
-    Args:
-        wanted: rising.
-        gap: the least distance between neighbours.
-        low: least position.
-        high: greatest; exceeded where there are too many for the space.
-
-    Returns:
-        Rising positions: groups that touch are centred on what their members wanted.
-    """
-    groups: list[tuple[float, int]] = []  # centre, members
-    for position in wanted:
-        centre, members = _clamped(position, 1, gap, low, high), 1
-        while groups and centre - groups[-1][0] < gap * (members + groups[-1][1]) / 2:
-            other, others = groups.pop()
-            centre = (centre * members + other * others) / (members + others)
-            members += others
-            centre = _clamped(centre, members, gap, low, high)
-        groups.append((centre, members))
-    return [c + gap * (i - (n - 1) / 2) for c, n in groups for i in range(n)]
-
-
-def _clamped(centre: float, members: int, gap: float, low: float, high: float) -> float:
-    half = gap * (members - 1) / 2
-    return max(min(centre, high - half), low + half)
 
 
 def save_figure(figure: Figure, stem: Path, kinds: Sequence[str] = ("png", "svg")) -> list[Path]:

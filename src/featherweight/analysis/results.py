@@ -25,13 +25,13 @@ class SeedResult:
 
     Attributes:
         seed: of the run.
-        error_dense_percent: top-1 error of its network after ``fit``.
+        error_dense_percent: top-1 error of its network after ``fit``, if it had any epochs.
         error_percent: top-1 error of its file.
         bytes: size of its file.
     """
 
     seed: int
-    error_dense_percent: float
+    error_dense_percent: float | None
     error_percent: float
     bytes: int
 
@@ -40,34 +40,31 @@ class SeedResult:
 
 
 @dataclass(frozen=True)
-class ResultRecord:
-    """One ``results/NAME.json``, as ``featherweight run`` writes it, and what may be added by hand.
+class Result:
+    """What a run came to; errors are of the test set, the compressed one's straight from the file.
 
     Attributes:
         name: of the result and of its files.
         model: class of the network.
         dataset: name of the data set.
-        error_dense_percent: top-1 error of the float network on the test set.
+        error_dense_percent: top-1 error of the network after ``fit``; ``None`` where it had no epochs, and
+            the network was pruned from scratch.
         error_percent: top-1 error of the network in the file.
         bytes: size of the file.
-        dense_bytes: size of the float network.
+        dense_bytes: size of the tensors of the network after ``fit``, each at its own dtype.
         ratio: dense_bytes / bytes.
-        ratio_h: Han's accounting.
+        ratio_h: Han's accounting: weight codes, position codes and codebooks.
         ratio_n: weights over nonzero weights.
-        seconds: of training.
+        seconds: spent in all phases.
         seed: of the run.
         command: makes it again, from a run file.
         file: the compressed file, relative to the result.
-        config: what names the model and the data where the command runs no run file.
-        shipped: whether the file lies beside the result: always, unless it is over 1 MB.
-        seeds: the same recipe with several seeds.
-        note: a sentence for the table, such as on which hardware it was trained.
     """
 
     name: str
     model: str
     dataset: str
-    error_dense_percent: float
+    error_dense_percent: float | None
     error_percent: float
     bytes: int
     dense_bytes: int
@@ -78,6 +75,51 @@ class ResultRecord:
     seed: int
     command: str
     file: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a run came to that has not looked at the test set: what choices are made by.
+
+    Attributes:
+        name: of the run.
+        dataset: name of the data set.
+        images: of the validation split.
+        error_dense_percent: top-1 error on them of the network after ``fit``; ``None`` where it had no
+            epochs.
+        error_percent: top-1 error on them of the network in the file.
+        bytes: size of the file.
+        dense_bytes: size of the tensors of the network after ``fit``.
+        ratio: dense_bytes / bytes.
+        seconds: spent in all phases.
+        seed: of the run.
+        file: the compressed file, relative to the result.
+    """
+
+    name: str
+    dataset: str
+    images: int
+    error_dense_percent: float | None
+    error_percent: float
+    bytes: int
+    dense_bytes: int
+    ratio: float
+    seconds: float
+    seed: int
+    file: str
+
+
+@dataclass(frozen=True)
+class ResultRecord(Result):
+    """One ``results/NAME.json``: what ``featherweight run`` writes, and what may be added by hand.
+
+    Attributes:
+        config: what names the model and the data where the command runs no run file.
+        shipped: whether the file lies beside the result: always, unless it is over 1 MB.
+        seeds: the same recipe with several seeds.
+        note: a sentence for the table, such as on which hardware it was trained.
+    """
+
     config: str | None = None
     shipped: bool = True
     seeds: tuple[SeedResult, ...] = ()
@@ -150,7 +192,7 @@ def load_records(directory: str | Path) -> list[ResultRecord]:
     return [load_record(path) for path in sorted(Path(directory).glob("*.json")) if path.name != COMPARISON]
 
 
-def _check_errors(*errors: float) -> None:
+def _check_errors(*errors: float | None) -> None:
     for error in errors:
-        if not 0 <= error <= 100:
+        if error is not None and not 0 <= error <= 100:
             raise RecipeError(f"errors are in percent, 0 to 100, got {error}")

@@ -96,7 +96,7 @@ def readme_table(records: Sequence[ResultRecord], published: Published) -> str:
             (
                 group.title,
                 f"`{record.command}`",
-                f"{record.error_dense_percent:.2f} % → {record.error_percent:.2f} %",
+                f"{_dense_error(record)} → {record.error_percent:.2f} %",
                 f"{record.bytes:,}",
                 f"**{times(record.ratio)}**",
                 times(record.ratio_h),
@@ -137,7 +137,7 @@ def detail_table(records: Sequence[ResultRecord]) -> str:
     rows = [
         (
             record.name,
-            f"{record.error_dense_percent:.2f} %",
+            _dense_error(record),
             f"{record.error_percent:.2f} %",
             f"{record.dense_bytes:,}",
             f"{record.bytes:,}",
@@ -205,6 +205,11 @@ def put_between(text: str, table: str, where: str) -> str:
         raise RecipeError(f"{where}: must hold the lines {BEGIN!r} and {END!r} once, in this order")
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+
+
+def _dense_error(record: ResultRecord) -> str:
+    """The error of the dense network, where there was one."""
+    return "–" if record.error_dense_percent is None else f"{record.error_dense_percent:.2f} %"
 
 
 def _of(records: Iterable[ResultRecord], group: Group) -> list[ResultRecord]:

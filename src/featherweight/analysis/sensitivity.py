@@ -160,18 +160,27 @@ def furthest_free(curve: Curve, dense: float, points: float = FREE_POINTS) -> fl
     return best
 
 
-def summary_table(results: Results) -> Table:
+def summary_table(results: Results, *, brief: bool = False) -> Table:
     """How far each layer can go within half a point of accuracy, for a terminal.
 
     A row a layer and method; a column for each number of epochs of retraining.
+
+    Args:
+        results: of a sweep.
+        brief: short headings, and no column of methods where there is just one, for a narrow terminal.
     """
     curves = [*results.pruning(), *results.quantization()]
     columns = sorted({(curve.epochs, curve.steps) for curve in curves})
+    methods = {curve.method for curve in curves}
+    by = not brief or len(methods) > 1
     table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1), header_style="")
     table.add_column("layer", overflow="fold")
-    table.add_column("by", overflow="fold")
+    if by:
+        table.add_column("by", overflow="fold")
     for epochs, steps in columns:
-        table.add_column(epochs_label(epochs, steps), justify="right")
+        table.add_column(
+            _short_label(epochs, steps) if brief else epochs_label(epochs, steps), justify="right"
+        )
     for layer, method in dict.fromkeys((curve.layer, curve.method) for curve in curves):
         cells = []
         for column in columns:
@@ -179,8 +188,12 @@ def summary_table(results: Results) -> Table:
                 c for c in curves if (c.layer, c.method, (c.epochs, c.steps)) == (layer, method, column)
             ]
             cells.append(_cell(chosen[0], results) if chosen else "")
-        table.add_row(printable(layer_label(layer)), printable(method), *cells)
+        table.add_row(printable(layer_label(layer)), *([printable(method)] if by else []), *cells)
     return table
+
+
+def _short_label(epochs: int, steps: int) -> str:
+    return f"{epochs} ep." if steps == 1 else f"{epochs} ep. {steps} st."
 
 
 def _cell(curve: Curve, results: Results) -> str:

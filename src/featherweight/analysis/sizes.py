@@ -63,6 +63,15 @@ class TensorSizes:
         return 8 * self.bytes / self.numel if self.numel else 0.0
 
     @property
+    def bits_p(self) -> int:
+        """Bits after pruning alone: values of their own width, and where they are; dense if that is less."""
+        if self.paper is not None and self.paper.nonzero == self.nonzero:
+            return self.paper.total_bits_p
+        # Not quantized, or index 0 is no zero: a bit says of each weight whether it is there.
+        dense = 8 * self.dense_bytes
+        return min(dense, self.nonzero * 8 * ITEM_SIZES[self.dtype] + self.numel)
+
+    @property
     def bits_pq(self) -> int:
         """Bits after pruning and quantization, by Han's accounting."""
         return self.paper.total_bits_pq if self.paper is not None else 8 * self.dense_bytes
@@ -115,9 +124,9 @@ class ModelSizes:
 
     @property
     def ratio_n(self) -> float:
-        """Weights over nonzero weights of the quantized tensors."""
-        weights = sum(tensor.numel for tensor in self.quantized)
-        return _ratio(weights, sum(tensor.nonzero for tensor in self.quantized))
+        """Weights over nonzero weights, of tensors that are quantized or have two dimensions or more."""
+        weights = [tensor for tensor in self.stored if tensor.paper is not None or len(tensor.shape) > 1]
+        return _ratio(sum(w.numel for w in weights), sum(w.nonzero for w in weights))
 
     def to_dict(self) -> dict[str, Any]:
         """The sizes as ``featherweight inspect --json`` prints them."""
@@ -143,12 +152,18 @@ class ModelSizes:
         }
 
 
-def measure_file(reader: FileReader, *, each: Callable[[], None] = lambda: None) -> ModelSizes:
+def measure_file(
+    reader: FileReader,
+    *,
+    each: Callable[[], None] = lambda: None,
+    look: Callable[[TensorSizes, RawTensor | QuantizedTensor], None] | None = None,
+) -> ModelSizes:
     """Decode an open file tensor by tensor and tell its sizes.
 
     Args:
         reader: the open file.
         each: called after every tensor, to show progress.
+        look: called with every tensor that is not tied to another, and its sizes, while it is in memory.
 
     Raises:
         FormatError: if a tensor is damaged.
@@ -156,7 +171,10 @@ def measure_file(reader: FileReader, *, each: Callable[[], None] = lambda: None)
     measured: dict[str, TensorSizes] = {}
     for info in map(reader.info, reader.names):
         if info.alias_of is None:
-            measured[info.name] = measure_tensor(info, reader.read(info.name))
+            tensor = reader.read(info.name)
+            measured[info.name] = measure_tensor(info, tensor)
+            if look is not None:
+                look(measured[info.name], tensor)
             each()
     tied = [info for info in map(reader.info, reader.names) if info.alias_of is not None]
     for info in tied:
@@ -172,7 +190,8 @@ def measure_tensor(info: TensorInfo, tensor: RawTensor | QuantizedTensor) -> Ten
     if not isinstance(tensor, QuantizedTensor):
         return TensorSizes(*common)
     size = tensor.codebook.size
-    return TensorSizes(*common, codebook_size=size, paper=paper_sizes(tensor.indices, size))
+    paper = paper_sizes(tensor.indices, size, 8 * ITEM_SIZES[tensor.dtype])
+    return TensorSizes(*common, codebook_size=size, paper=paper)
 
 
 def fraction(parts: Iterable[int], wholes: Iterable[int]) -> float:

@@ -32,6 +32,7 @@ class Sweep:
     Attributes:
         layers: names of weights, or globs on them; every weight of two or more dimensions unless given.
         network: also all these layers at once.
+        each: each layer by itself; without, only all of them at once.
         sparsities: fractions pruned, 0 to below 1.
         bits: codebooks of 2^bits values.
         importances: names or import paths; as the recipe has it for the layer unless given.
@@ -51,6 +52,7 @@ class Sweep:
 
     layers: tuple[str, ...] = ()
     network: bool = True
+    each: bool = True
     sparsities: tuple[float, ...] = ()
     bits: tuple[int, ...] = ()
     importances: tuple[str, ...] = ()
@@ -75,6 +77,8 @@ class Sweep:
         for sparsity in self.sparsities:
             if not 0 <= sparsity < 1:
                 raise RecipeError(f"sparsities are fractions from 0 to below 1, got {sparsity}")
+        if not self.each and not self.network:
+            raise RecipeError("each: false and network: false leave nothing to measure; leave one out")
         if not self.epochs or min(self.epochs) < 0:
             raise RecipeError(f"epochs must be numbers of at least 0, got {list(self.epochs)}")
         if not self.seeds or min(self.seeds) < 0:
@@ -113,7 +117,9 @@ class Sweep:
         Args:
             names: the layers as :meth:`choose` chose them.
         """
-        targets = list(names) + ([NETWORK] if self.network and len(names) > 1 else [])
+        targets = list(names)
+        if self.network and len(names) > 1:
+            targets = [*(names if self.each else []), NETWORK]
         return [*self._pruned(targets), *self._quantized(targets)]
 
     def _pruned(self, targets: list[str]) -> Iterator[Point]:

@@ -73,26 +73,28 @@ def layer_table(sizes: ModelSizes, *, brief: bool = False) -> Table:
     return table
 
 
-def bounded_table(journal: Mapping[str, Any]) -> Table:
+def bounded_table(journal: Mapping[str, Any], *, brief: bool = False) -> Table:
     """How far each layer was pruned within a bound on the accuracy.
 
     Args:
         journal: of :meth:`featherweight.accuracy_bounded.BoundedPruning.journal`.
+        brief: leave out the columns of steps, for a terminal narrower than :data:`WIDTH`.
     """
     table = Table(box=box.SIMPLE, show_edge=False, padding=(0, 1), header_style="")
     table.add_column("layer", overflow="fold")
-    for header in ("groups", "pruned", "steps kept", "taken back"):
+    headers = ("groups", "pruned", "steps kept", "taken back")
+    for header in headers[: 2 if brief else 4]:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("ended as")
     for layer in journal["layers"]:
-        table.add_row(
-            Text(printable(layer["name"])),
+        cells = (
             count(layer["groups"]),
             percent(layer["pruned"] / max(layer["groups"], 1)),
             count(layer["kept"]),
             count(layer["taken_back"]),
-            layer["closed"] or "too few epochs",
         )
+        name = Text(printable(layer["name"]))
+        table.add_row(name, *cells[: 2 if brief else 4], layer["closed"] or "too few epochs")
     return table
 
 

@@ -15,9 +15,9 @@ class UsageError(Exception):
     """Arguments that are fine one by one but do not go together; exit code 2."""
 
 
-def add_output(parser: ArgumentParser, metavar: str) -> None:
+def add_output(parser: ArgumentParser, metavar: str, what: str = "the file to write") -> None:
     """Declare ``-o`` and ``--force``; see :func:`check_output`."""
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help="the file to write")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=what)
     parser.add_argument("--force", action="store_true", help="overwrite the output if it exists")
 
 

@@ -1,9 +1,12 @@
-"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without data and without training."""
+"""``featherweight compress``: any checkpoint into a ``.fwt`` file, without training.
+
+A transformers model's directory becomes another one, with ``model.fwt`` in the place of its weights.
+"""
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentTypeError
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,34 +14,25 @@ from typing import TYPE_CHECKING
 import featherweight as fw
 from featherweight.analysis.text import times
 from featherweight.cli.arguments import UsageError, add_output, check_output
-from featherweight.cli.console import print_json, progress, say
-from featherweight.cli.training_options import add_quiet
+from featherweight.cli.console import messages, print_json, progress, say
+from featherweight.cli.training_options import add_data_root, add_quiet, use_data_root
 from featherweight.coding import CODER_CHOICES
-from featherweight.errors import CheckpointError
-from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
-from featherweight.lazy import WatchedTensors
+from featherweight.default_recipe import CONVOLUTION_BITS, MATRIX_BITS, default_recipe
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from featherweight.lazy import TensorSpec
+    import torch
+
+    from featherweight.lazy import LazyTensors
+    from featherweight.tensors import QuantizedTensor
 
 #: Bits that are chosen for each tensor.
 AUTO = "auto"
 
-#: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
-CONVOLUTION_BITS, MATRIX_BITS = 8, 5
-
-#: Bits of embeddings at least.
-EMBEDDING_BITS = 6
-
-#: Weights of so many bits at most are rounded by what layers give.
-OUTPUT_AWARE_BITS = 6
-
-#: What names of embeddings (and of heads tied to them) and of normalisation layers have in them.
-_EMBEDDING = re.compile(r"embed|(^|[._])emb([._]|$)|(^|\.)(wte|wpe|shared)\.weight$", re.IGNORECASE)
-_NORM = re.compile(r"norm|(^|[._])(ln|bn)(\d|_|\.)", re.IGNORECASE)
+#: Training images that biases and batch normalisation are corrected on, unless given.
+INPUTS = 1024
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -47,9 +41,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "checkpoint",
         type=Path,
         metavar="CKPT",
-        help="a .safetensors file, the index of its shards or their directory, or a PyTorch checkpoint",
+        help="a .safetensors file, the index of its shards or their directory, a PyTorch checkpoint, or the "
+        "directory of a transformers model",
     )
-    add_output(parser, "FILE.fwt")
+    add_output(parser, "FILE.fwt|DIR", "the file to write; of a model's directory, a directory like it")
     parser.add_argument(
         "--recipe", type=Path, metavar="F", help="what to do with which tensor: YAML, JSON or a rule file"
     )
@@ -72,31 +67,112 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--coder", choices=CODER_CHOICES, help="how to code the shared weights; the recipe's unless given"
     )
+    parser.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        metavar="F",
+        help="a run file, or a configuration for fit, that names the network and its data: biases and "
+        "batch-norm statistics are corrected on training images, and --bits auto is judged on them",
+    )
+    parser.add_argument(
+        "--inputs",
+        type=_count,
+        metavar="N",
+        help=f"with --config: how many training images; {INPUTS:,} unless given",
+    )
+    add_data_root(parser)
     add_quiet(parser)
     parser.add_argument("--json", action="store_true", help="print sizes as JSON")
 
 
 def run(args: Namespace) -> None:
     """Read, compress and write one tensor after another, and tell what came of it."""
+    from featherweight.interop.checkpoints import checkpoint_bytes, open_checkpoint
+    from featherweight.interop.model_directory import find_weights, is_model_directory
+
     if args.recipe is not None and (args.sparsity is not None or args.bits is not None):
         raise UsageError("--recipe says how to prune and quantize; leave out --sparsity and --bits")
+    if args.config is None and (args.inputs is not None or args.data_root is not None):
+        raise UsageError("--inputs and --data-root go with --config, which names the network and its data")
     budget = _budget(args)
-    check_output(args.output, force=args.force)
     recipe = fw.Recipe.load(args.recipe) if args.recipe is not None else None
-    before = checkpoint_bytes(args.checkpoint)
-    with open_checkpoint(args.checkpoint) as state:
+    checkpoint = find_weights(args.checkpoint) if is_model_directory(args.checkpoint) else args.checkpoint
+    before = checkpoint_bytes(checkpoint)
+    with open_checkpoint(checkpoint) as state, _destination(args) as (target, left_out):
         if recipe is None:
-            recipe = default_recipe(args.checkpoint, state.specs, args.sparsity, args.bits, budget)
+            recipe = default_recipe(checkpoint, state.specs, args.sparsity, args.bits, budget)
         if args.coder is not None:
             recipe = with_coder(recipe, args.coder)
-        if recipe.undecided:
-            with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
-                recipe = fw.choose_bits(state, recipe, progress=lambda *_: advance())
-        tensors = fw.compress_lazily(state, recipe)
-        with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
-            watched = WatchedTensors(tensors, lambda _: advance())
-            size = fw.save_file(watched, args.output, coder=recipe.code.coder, overwrite=args.force)
-        _report(args, before, size, state.dense_bytes)
+        how = _with_inputs if args.config is not None else _without_data
+        size = how(args, state, recipe, target)
+        dense = state.dense_bytes
+    _report(args, before, size, dense)
+    if left_out and not args.quiet:
+        say(f"left out: {', '.join(left_out)}", console=messages())
+
+
+@contextmanager
+def _destination(args: Namespace) -> Iterator[tuple[Path, list[str]]]:
+    """Where the file goes, and what of a model's directory is not taken along."""
+    from featherweight.interop.model_directory import is_model_directory
+
+    if not is_model_directory(args.checkpoint) or args.output.suffix == ".fwt":
+        check_output(args.output, force=args.force)
+        yield args.output, []
+        return
+    from featherweight.hf.directories import compressed_directory
+
+    with compressed_directory(args.checkpoint, args.output, overwrite=args.force) as made:
+        yield made
+
+
+def _without_data(args: Namespace, state: LazyTensors[torch.Tensor], recipe: fw.Recipe, target: Path) -> int:
+    """Write one tensor after another; the bytes of the file."""
+    from featherweight.lazy import WatchedTensors
+
+    if recipe.undecided:
+        with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
+            recipe = fw.choose_bits(state, recipe, progress=lambda *_: advance())
+    tensors = fw.compress_lazily(state, recipe)
+    with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
+        watched = WatchedTensors(tensors, lambda _: advance())
+        return _write(args, watched, recipe, target)
+
+
+def _with_inputs(args: Namespace, state: LazyTensors[torch.Tensor], recipe: fw.Recipe, target: Path) -> int:
+    """Write the tensors of a network whose outputs are set right on training images."""
+    from torch.nn.functional import cross_entropy
+
+    from featherweight.files import load_state
+    from featherweight.training.calibration import first_batches
+    from featherweight.training.run import check_shapes
+    from featherweight.training.spec import read_model_and_data
+
+    use_data_root(args)
+    model, data = read_model_and_data(args.config)
+    network, images = model.create(), data.create()
+    load_state(network, dict(state), str(args.checkpoint))
+    network.eval()
+    check_shapes(network, images)
+    batches = first_batches(images, args.inputs or INPUTS)
+    if recipe.undecided:
+        with progress("choosing bits", len(state.distinct), quiet=args.quiet) as advance:
+            recipe = fw.choose_bits(
+                network, recipe, data=batches, loss=cross_entropy, progress=lambda *_: advance()
+            )
+    with progress("compressing", len(state.distinct), quiet=args.quiet) as advance:
+        tensors = fw.compress(network, recipe, data=batches, progress=lambda _: advance())
+    return _write(args, tensors, recipe, target)
+
+
+def _write(
+    args: Namespace,
+    tensors: Mapping[str, torch.Tensor | QuantizedTensor],
+    recipe: fw.Recipe,
+    target: Path,
+) -> int:
+    return fw.save_file(tensors, target, coder=recipe.code.coder, overwrite=args.force)
 
 
 def _report(args: Namespace, before: int, size: int, dense: int) -> None:
@@ -116,65 +192,10 @@ def _report(args: Namespace, before: int, size: int, dense: int) -> None:
         say(f"{args.output}: {size:,} bytes, {smaller} ({args.checkpoint}: {before:,} bytes)")
 
 
-def default_recipe(
-    path: Path,
-    specs: Mapping[str, TensorSpec],
-    sparsity: float | None,
-    bits: str | int | None,
-    budget: fw.Budget | None = None,
-) -> fw.Recipe:
-    """Prune and share float tensors of two dimensions or more; biases, norms and single rows stay.
-
-    Embeddings are looked up rather than multiplied, so that no error averages out: they are not pruned and
-    get at least 6 bits, and so does a head that is tied to one.
-
-    Args:
-        path: of the checkpoint, for errors.
-        specs: of its tensors.
-        sparsity: of each of them.
-        bits: of each of them, or ``auto``.
-        budget: with ``auto``.
-
-    Raises:
-        CheckpointError: if there is no such tensor.
-    """
-    floats = [(name, spec) for name, spec in specs.items() if spec.dtype.startswith(("float", "bfloat"))]
-    layers = [(name, spec) for name, spec in floats if len(spec.shape) > 1 and not _NORM.search(name)]
-    embeddings = [name for name, _ in layers if _EMBEDDING.search(name)]
-    layers = [(name, spec) for name, spec in layers if name not in embeddings and spec.shape[0] > 1]
-    matrices = [name for name, spec in layers if len(spec.shape) == 2]
-    convolutions = [name for name, spec in layers if len(spec.shape) > 2]
-    prune = fw.Prune(sparsity=sparsity) if sparsity is not None else None
-    looked_up = bits if isinstance(bits, str) else max(bits or MATRIX_BITS, EMBEDDING_BITS)
-    chosen = (
-        (embeddings, None, fw.Quantize("kmeans", looked_up, init="density")),
-        (convolutions, prune, _usual(bits or CONVOLUTION_BITS)),
-        (matrices, prune, _usual(bits or MATRIX_BITS)),
-    )
-    rules = tuple(fw.Rule(_just(names), how, quantize) for names, how, quantize in chosen if names)
-    if not rules:
-        raise CheckpointError(
-            f"{path}: has no float tensor of two dimensions or more to compress; name others in a --recipe"
-        )
-    return fw.Recipe(rules, budget=budget)
-
-
-def _usual(bits: str | int) -> fw.Quantize:
-    """Few bits rounded so that outputs change least; with many there is nothing to gain."""
-    if isinstance(bits, str) or bits > OUTPUT_AWARE_BITS:
-        return fw.Quantize(bits=bits)
-    return fw.Quantize("optimal", bits, fix_zeros=None, rounding="outputs")
-
-
 def with_coder(recipe: fw.Recipe, coder: str) -> fw.Recipe:
     """The same recipe with another coder for every rule."""
     rules = tuple(replace(rule, code=None) for rule in recipe.rules)
     return replace(recipe, rules=rules, code=fw.Code(coder))
-
-
-def _just(names: list[str]) -> str:
-    """A pattern that matches these names and no other."""
-    return "re:" + "|".join(map(re.escape, names))
 
 
 def _budget(args: Namespace) -> fw.Budget | None:
@@ -193,6 +214,12 @@ def _bits(text: str) -> str | int:
     if text.isdecimal() and 1 <= int(text) <= 8:
         return int(text)
     raise ArgumentTypeError(f"expected a whole number from 1 to 8, or {AUTO}, got {text!r}")
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
 
 
 def _fraction(text: str) -> float:

@@ -28,6 +28,9 @@ _PIPE_WIDTH = 200
 #: Seconds between lines of progress where there is no terminal for a bar.
 _LINE_SECONDS = 10.0
 
+#: Columns for a bar, beside what it is of and how far.
+_BAR_WIDTH = 48
+
 
 def output() -> Console:
     """The console of results."""
@@ -74,7 +77,8 @@ def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[C
         yield lambda: None
     elif console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
+        shown = columns if console.width >= _BAR_WIDTH else (columns[0], columns[2])
+        with Progress(*shown, console=console, transient=True) as bar:
             task = bar.add_task(description, total=total)
             yield lambda: bar.advance(task)
     else:

@@ -1,4 +1,4 @@
-"""``featherweight convert``: one kind of file into another, bit for bit."""
+"""``featherweight convert``: one kind of file into another, bit for bit, or into an ONNX graph."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from featherweight.cli.arguments import UsageError, check_output
 from featherweight.cli.console import progress, say
+from featherweight.cli.convert_onnx import add_onnx_arguments, convert_to_onnx, refuse_onnx_options
 from featherweight.cli.training_options import add_quiet
 from featherweight.coding import CODER_CHOICES
 
@@ -22,7 +23,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="IN",
         help=".fwt, .net, .safetensors (or the index of its shards) or PyTorch file",
     )
-    parser.add_argument("target", type=Path, metavar="OUT", help="*.fwt, *.net, *.safetensors, *.pt, *.pth")
+    parser.add_argument(
+        "target", type=Path, metavar="OUT", help="*.fwt, *.net, *.onnx, *.safetensors, *.pt, *.pth"
+    )
     parser.add_argument(
         "--layers",
         metavar="F",
@@ -33,6 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
     add_quiet(parser)
+    add_onnx_arguments(parser)
 
 
 def run(args: Namespace) -> None:
@@ -41,10 +45,15 @@ def run(args: Namespace) -> None:
     from featherweight.interop.checkpoints import checkpoint_bytes
     from featherweight.interop.conversion import TARGET_SUFFIXES, convert, read_layers
 
-    if args.target.suffix not in TARGET_SUFFIXES:
-        raise UsageError(f"{args.target}: name the output {', '.join('*' + s for s in TARGET_SUFFIXES)}")
+    known = (*TARGET_SUFFIXES, ".onnx")
+    if args.target.suffix not in known:
+        raise UsageError(f"{args.target}: name the output {', '.join('*' + s for s in known)}")
     check_output(args.target, force=args.force)
     before = checkpoint_bytes(args.source)
+    if args.target.suffix == ".onnx":
+        convert_to_onnx(args, before)
+        return
+    refuse_onnx_options(args)
     layers = None if args.layers is None else read_layers(args.layers)
     size = convert(
         args.source,

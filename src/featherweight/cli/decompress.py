@@ -9,8 +9,6 @@ import featherweight as fw
 from featherweight.cli.arguments import UsageError, add_output, check_output
 from featherweight.cli.console import progress, say
 from featherweight.cli.training_options import add_quiet
-from featherweight.interop.safetensors import write_safetensors
-from featherweight.lazy import WatchedTensors
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -25,6 +23,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Decode one tensor after another and write it."""
+    from featherweight.interop.safetensors import write_safetensors
+    from featherweight.lazy import WatchedTensors
+
     if args.output.suffix != ".safetensors":
         raise UsageError(f"{args.output}: this writes safetensors; name the output *.safetensors")
     check_output(args.output, force=args.force)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherweight.cli.console import messages, say
-from featherweight.cli.run import execute, report
+from featherweight.cli.run import add_json, execute, report
 from featherweight.cli.training_options import add_quiet
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace an earlier demo")
     add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -33,4 +34,4 @@ def run(args: argparse.Namespace) -> None:
     with as_file(files("featherweight") / "recipes" / "demo.yaml") as path:
         spec = RunSpec.load(path)
     job = Run.create(spec, Path(args.output), replace=args.force)
-    report(job, execute(job, quiet=args.quiet))
+    report(job, execute(job, quiet=args.quiet), as_json=args.json)

@@ -6,24 +6,20 @@ import contextlib
 import difflib
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
 from featherweight import __version__
 from featherweight.analysis.text import printable
 from featherweight.cli.arguments import UsageError
+from featherweight.cli.parsers import PROGRAM, make_parser
 from featherweight.cli.registry import GROUPS, VERBS
 from featherweight.errors import FeatherweightError, Interrupted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from featherweight.cli.registry import Verb
-
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
-
-_PROGRAM = "featherweight"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse's and Lightning's way out
         return stop.code if isinstance(stop.code, int) else DONE if stop.code is None else FAILED
     except UsageError as error:
-        return _fail(error, WRONG_USAGE, f"{_PROGRAM} {arguments[0]}")
+        return _fail(error, WRONG_USAGE, f"{PROGRAM} {arguments[0]}")
     except (KeyboardInterrupt, Interrupted) as stop:
         return _fail(str(stop) or "interrupted", FAILED, kind="")
     except FeatherweightError as error:
@@ -62,7 +58,7 @@ def _dispatch(arguments: list[str]) -> int:
         sys.stdout.write(_help())
         return DONE
     if first == "--version":
-        sys.stdout.write(f"{_PROGRAM} {__version__}\n")
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         return DONE
     if first not in VERBS:
         sys.stderr.write(_unknown_verb(first) if first else _help())
@@ -71,42 +67,32 @@ def _dispatch(arguments: list[str]) -> int:
     if verb.raw:
         return verb.load_raw().run_raw(rest)
     module = verb.load()
-    parser = _parser(verb)
+    parser = make_parser(verb)
     module.add_arguments(parser)
     return module.run(parser.parse_args(rest)) or DONE
-
-
-def _parser(verb: Verb) -> ArgumentParser:
-    return ArgumentParser(
-        prog=f"{_PROGRAM} {verb.name}",
-        description=f"{verb.summary[0].upper()}{verb.summary[1:]}.",
-        epilog=f"example:\n  {verb.example}",
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def _help() -> str:
     width = max(map(len, VERBS)) + 2
     lines = [
-        f"usage: {_PROGRAM} VERB ...",
+        f"usage: {PROGRAM} VERB ...",
         "",
         "Turn a trained PyTorch network into a file tens to hundreds of times smaller,",
         "which decodes back, bit for bit, to the network that was tested.",
     ]
     for heading, verbs in GROUPS.items():
         lines += ["", f"{heading}:", *(f"  {verb.name:<{width}}{verb.summary}" for verb in verbs)]
-    lines += ["", f"{_PROGRAM} VERB --help tells a verb's options and shows an example."]
+    lines += ["", f"{PROGRAM} VERB --help tells a verb's options and shows an example."]
     return "\n".join(lines) + "\n"
 
 
 def _unknown_verb(verb: str) -> str:
     near = difflib.get_close_matches(verb, VERBS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(VERBS)}"
-    return f"{_PROGRAM}: error: unknown verb {verb!r}; {hint}\n"
+    return f"{PROGRAM}: error: unknown verb {verb!r}; {hint}\n"
 
 
-def _fail(error: object, code: int, program: str = _PROGRAM, kind: str = "error: ") -> int:
+def _fail(error: object, code: int, program: str = PROGRAM, kind: str = "error: ") -> int:
     # One line, whatever a name in a file or another library's message may hold.
     line = printable(" ".join(str(error).splitlines()))
     sys.stderr.write(f"{program}: {kind}{line}\n")

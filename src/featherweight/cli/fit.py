@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from featherweight.cli.lightning_verbs import run_lightning
+from typing import TYPE_CHECKING
+
+from featherweight.cli.lightning_verbs import declare_options, run_lightning
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options that shell completion offers."""
+    declare_options(parser)
 
 
 def run_raw(argv: list[str]) -> int:

@@ -11,6 +11,7 @@ from featherweight.analysis.sizes import ModelSizes, measure_file
 from featherweight.analysis.tables import WIDTH, layer_table
 from featherweight.analysis.text import times
 from featherweight.cli.console import output, print_json, progress, say
+from featherweight.cli.training_options import add_quiet
 from featherweight.fileformat import FileReader
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("file", type=Path, metavar="FILE.fwt", help="the file to look at")
     parser.add_argument("--json", action="store_true", help="print JSON, every tensor by itself")
+    add_quiet(parser)
 
 
 def run(args: Namespace) -> None:
     """Print the table, or JSON."""
     with FileReader(args.file) as reader:
-        with progress("decoding", len(reader.names), quiet=args.json) as advance:
+        with progress("decoding", len(reader.names), quiet=args.json or args.quiet) as advance:
             sizes = measure_file(reader, each=advance)
         metadata = reader.metadata
     if args.json:

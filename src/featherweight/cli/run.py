@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from featherweight.cli.arguments import UsageError
-from featherweight.cli.console import messages, output, say
+from featherweight.cli.console import messages, output, print_json, say
 from featherweight.cli.training_options import (
     add_data_root,
     add_quiet,
@@ -19,14 +20,18 @@ from featherweight.errors import Interrupted, RecipeError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-    from featherweight.training.outcome import Result, Validation
+    from featherweight.analysis.results import Result, Validation
+    from featherweight.analysis.sizes import ModelSizes
     from featherweight.training.run import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("recipe", nargs="?", help="run file (YAML or JSON): model, data, phases and recipe")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="F", help="run file (YAML or JSON): model, data, phases and recipe"
+    )
     parser.add_argument(
         "--output", "-o", metavar="DIR", help="directory for everything; runs/NAME unless given"
     )
@@ -40,13 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_data_root(parser)
     add_quiet(parser)
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Start a run, or go on with one."""
     use_data_root(args)
     job = _job(args)
-    report(job, execute(job, quiet=args.quiet, test=not args.no_test))
+    report(job, execute(job, quiet=args.quiet, test=not args.no_test), as_json=args.json)
 
 
 def _job(args: argparse.Namespace) -> Run:
@@ -81,7 +87,7 @@ def execute(job: Run, *, quiet: bool, test: bool = True) -> Result | Validation:
         Interrupted: on Ctrl-C, saying how to go on.
     """
     silence_lightning()
-    log_to_stderr()
+    log_to_stderr(quiet=quiet)
     try:
         console = None if quiet else messages()
         return job.execute(console) if test else job.execute_without_test(console)
@@ -89,19 +95,27 @@ def execute(job: Run, *, quiet: bool, test: bool = True) -> Result | Validation:
         raise Interrupted(f"stopped; featherweight run --resume {job.directory} goes on") from None
 
 
-def report(job: Run, result: Result | Validation) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--json``; see :func:`report`."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the result and every tensor's size as JSON"
+    )
+
+
+def report(job: Run, result: Result | Validation, *, as_json: bool = False) -> None:
     """Print the table of the file and what the run came to."""
+    from featherweight.analysis.report import REPORT
+    from featherweight.analysis.results import Validation
     from featherweight.analysis.sizes import measure_file
-    from featherweight.analysis.tables import bounded_table, layer_table
     from featherweight.fileformat import FileReader
-    from featherweight.training.outcome import Validation
-    from featherweight.training.phases import JOURNAL
 
     with FileReader(job.file) as reader:
-        output().print(layer_table(measure_file(reader)))
-    if (job.directory / JOURNAL).is_file():
-        journal = json.loads((job.directory / JOURNAL).read_text(encoding="utf-8"))
-        output().print(bounded_table(journal))
+        sizes = measure_file(reader)
+    journal = _journal(job)
+    if as_json:
+        print_json({**asdict(result), "tensors": sizes.to_dict()["tensors"], "accuracy_bounded": journal})
+        return
+    _tables(sizes, journal)
     error = f"{result.error_percent:.2f} % from the file"
     if result.error_dense_percent is not None:
         lost = result.error_percent - result.error_dense_percent
@@ -113,5 +127,24 @@ def report(job: Run, result: Result | Validation) -> None:
     say(f"time    {result.seconds:.0f} s of training")
     say(f"file    {job.file}")
     say(f"result  {job.directory / ('validation.json' if unseen else 'result.json')}")
+    if (job.directory / REPORT).is_file():
+        say(f"report  {job.directory / REPORT}")
     if unseen:
         say(f"test    featherweight run --resume {job.directory}")
+
+
+def _journal(job: Run) -> dict[str, Any] | None:
+    """What pruning within a bound on the accuracy did, where a rule asks for it."""
+    from featherweight.training.phases import JOURNAL
+
+    path = job.directory / JOURNAL
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _tables(sizes: ModelSizes, journal: Mapping[str, Any] | None) -> None:
+    from featherweight.analysis.tables import WIDTH, bounded_table, layer_table
+
+    out = output()
+    out.print(layer_table(sizes, brief=out.width < WIDTH))
+    if journal is not None:
+        out.print(bounded_table(journal, brief=out.width < WIDTH))

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     """Measure what is left of the sweep, write tables and figures."""
     from featherweight.analysis.sensitivity import summary_table
     from featherweight.analysis.sensitivity_plots import draw_results
+    from featherweight.analysis.tables import WIDTH
     from featherweight.training.spec import RunSpec
     from featherweight.training.sweeping import SensitivityAnalysis
 
@@ -119,7 +120,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(results.to_dict())
         return
-    output().print(summary_table(results))
+    out = output()
+    out.print(summary_table(results, brief=out.width < WIDTH))
     accuracy = f"{results.dense_accuracy_percent:.2f} % on the {results.split} images of {results.dataset}"
     say(f"the furthest that loses at most half a point of the dense network's {accuracy}")
     for path in paths:
@@ -128,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _measure(job: SensitivityAnalysis, args: argparse.Namespace) -> None:
     silence_lightning()
-    log_to_stderr()
+    log_to_stderr(quiet=args.quiet)
     try:
         job.prepare(None if args.quiet else messages())
         with progress("measuring", len(job.left()), quiet=args.quiet) as advance:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from operator import length_hint
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from featherweight.cli.console import print_json, say
-from featherweight.cli.training_options import add_data_root, use_data_root
+from featherweight.cli.console import print_json, progress, say
+from featherweight.cli.training_options import add_data_root, add_quiet, use_data_root
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterable, Iterator
+
+_Batch = TypeVar("_Batch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("file", metavar="FILE.fwt")
+    parser.add_argument("file", metavar="FILE.fwt", help="the file to test")
     parser.add_argument(
         "--config",
         "-c",
@@ -27,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print error_percent, loss, examples and file_bytes as JSON"
     )
     add_data_root(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -38,7 +43,9 @@ def run(args: argparse.Namespace) -> None:
     use_data_root(args)
     model, data = read_model_and_data(args.config)
     network = load_model(model.create(), args.file)
-    result = evaluate(network, data.create().test_batches(), args.device)
+    batches = data.create().test_batches()
+    with progress("testing", length_hint(batches, 1), quiet=args.quiet) as advance:
+        result = evaluate(network, _each(batches, advance), args.device)
     size = Path(args.file).stat().st_size
     if args.json:
         print_json(
@@ -54,3 +61,9 @@ def run(args: argparse.Namespace) -> None:
             f"{args.file}: {result.error_percent:.2f} % error, loss {result.loss:.4f} "
             f"on {result.examples:,} images, {size:,} bytes"
         )
+
+
+def _each(batches: Iterable[_Batch], advance: Callable[[], None]) -> Iterator[_Batch]:
+    for batch in batches:
+        yield batch
+        advance()

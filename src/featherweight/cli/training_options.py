@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
@@ -37,10 +37,19 @@ def silence_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def log_to_stderr() -> None:
-    """Show what the callbacks log."""
-    handler = logging.StreamHandler(sys.stderr)
+class _ToStderr(logging.StreamHandler[Any]):
+    """Writes to what ``sys.stderr`` is now: while a bar is shown, that is above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def log_to_stderr(*, quiet: bool = False) -> None:
+    """Show what the callbacks log; only warnings if ``quiet``."""
+    handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("featherweight")
     package.handlers = [handler]
-    package.setLevel(logging.INFO)
+    package.setLevel(logging.WARNING if quiet else logging.INFO)

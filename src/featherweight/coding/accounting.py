@@ -12,6 +12,7 @@ from featherweight.coding.layout import DENSE, choose_gap_bits, code_counts
 from featherweight.coding.symbols import ceil_log2, histogram
 
 if TYPE_CHECKING:
+    from featherweight.coding.gaps import GapStatistics
     from featherweight.coding.symbols import Symbols
 
 #: Bits of a codebook value in the paper's accounting.
@@ -36,6 +37,7 @@ class PaperSizes:
         index_bits_pqh: mean bits of a Huffman-coded gap.
         total_bits_pq: bits of the layer.
         total_bits_pqh: bits of the layer.
+        total_bits_p: bits of the layer after pruning alone: its values as they were, and gaps of fixed width.
     """
 
     numel: int
@@ -48,14 +50,16 @@ class PaperSizes:
     index_bits_pqh: float
     total_bits_pq: int
     total_bits_pqh: int
+    total_bits_p: int
 
 
-def paper_sizes(indices: Symbols, codebook_size: int) -> PaperSizes:
+def paper_sizes(indices: Symbols, codebook_size: int, value_bits: int = 32) -> PaperSizes:
     """Count a layer as the paper does, from histograms alone.
 
     Args:
         indices: index array of any shape.
         codebook_size: k, values in the codebook.
+        value_bits: of a weight before it shared its value with others.
 
     Raises:
         IndexError: if an index is not below ``codebook_size``.
@@ -84,4 +88,11 @@ def paper_sizes(indices: Symbols, codebook_size: int) -> PaperSizes:
         index_bits_pqh=gap_total / max(stored, 1),
         total_bits_pq=stored * (weight_bits + gap_bits) + codebook_bits,
         total_bits_pqh=code_total + gap_total + codebook_bits,
+        total_bits_p=_pruned_bits(statistics, indices.size, value_bits),
     )
+
+
+def _pruned_bits(statistics: GapStatistics, numel: int, value_bits: int) -> int:
+    """Bits of the values left, each with a gap of the width that takes fewest; dense where that is less."""
+    sparse = (statistics.stored(width) * (value_bits + width) for width in statistics.widths())
+    return min(numel * value_bits, *sparse)

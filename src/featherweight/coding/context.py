@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featherweight.coding.context_block import code_block
 from featherweight.coding.context_tables import (
     BUFFER_FULL,
     INVALID_LEVEL,
@@ -35,7 +36,6 @@ from featherweight.coding.context_tables import (
 )
 from featherweight.coding.cursor import Cursor, encode_varint
 from featherweight.coding.layout import StreamSizes
-from featherweight.coding.numba_when_it_pays import import_numba
 from featherweight.coding.symbols import ceil_log2, histogram, symbol_dtype
 from featherweight.coding.threads import map_blocks
 from featherweight.errors import FormatError, TensorError
@@ -301,7 +301,7 @@ def _decode_blocks(cursor: Cursor, shape: tuple[int, ...], dtype: type, plan: _P
 def _decode_block(levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan) -> None:
     if stream[: SPAN_BITS // 8].tobytes() == b"\xff" * (SPAN_BITS // 8):
         raise FormatError("has a block that begins outside of the range coder's interval")
-    stream = np.array(stream)  # the kernel is compiled for arrays that can be written to
+    stream = np.ascontiguousarray(stream)
     at, offset, span = _run(levels, stream, plan, decoding=True)
     if at == INVALID_LEVEL:
         raise FormatError("holds a level that the codebook does not have")
@@ -322,12 +322,18 @@ def _check_end(stream: NDArray[np.uint8], size: int, offset: int, span: int) -> 
 def _run(
     levels: NDArray[np.int32], stream: NDArray[np.uint8], plan: _Plan, *, decoding: bool
 ) -> tuple[int, int, int]:
-    import_numba()
-    from featherweight.coding.context_kernel import code_block
-
-    numbers = plan.width, plan.lag, plan.inner, plan.negative, plan.positive
-    at, low, span = code_block(levels, *numbers, plan.tree, plan.density(), stream, decoding)
-    return int(at), int(low), int(span)
+    return code_block(
+        levels,
+        stream,
+        width=plan.width,
+        lag=plan.lag,
+        inner=plan.inner,
+        below=plan.negative,
+        above=plan.positive,
+        by_digits=plan.tree,
+        density=plan.density(),
+        decoding=decoding,
+    )
 
 
 def _read_plan(cursor: Cursor, flags: int, shape: tuple[int, ...], codebook_size: int) -> _Plan:

@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from featherweight.coding.context_magnitude import (
-    EVEN,
+from featherweight.coding.context_block import (
+    GROUP,
+    NEAR,
+    PLACES,
+    SIGN_SET,
+    SIGNS,
+    SIZE_SETS,
     SIZES,
-    STEPS,
     TREE_NODES,
     UNARY_NODES,
-    code_magnitude,
 )
-from featherweight.coding.context_mixer import begin_coding, decide_five, decide_four, first_weights
+from featherweight.coding.context_magnitude import EVEN, code_magnitude
+from featherweight.coding.context_mixer import begin_coding, decide_five, decide_four
 from featherweight.coding.context_steps import (
     aligned,
     limit,
@@ -38,70 +42,13 @@ from featherweight.coding.context_tables import (
     LEARNING,
     LEARNING_SHIFT,
 )
-from featherweight.coding.memory_kernels import address_of, get_i32, get_u32, set_i32, set_u32
-
-#: Columns of a group where there is no lag.
-_GROUP = 8
-
-# How many contexts there are of each kind.
-_NEAR, _PLACES, _SIGNS = 128, 64, 1024
-
-# Weight sets: by the number of nonzero neighbours in the row; for signs; by the step.
-_SIGN_SET = 6
-_SIZE_SETS = _SIGN_SET + 1
-_INPUTS = np.array(_SIGN_SET * [5] + [4] + STEPS * [3])
+from featherweight.coding.memory_kernels import get_i32, get_u32, set_i32, set_i64, set_u32
 
 #: Of five neighbours in the row: how many are not zero.
 _ONES = np.array([near.bit_count() for near in range(32)], np.int64)
 
 #: Room that one element may need, in bytes: two for each of its decisions.
 _ROOM = 128
-
-_RING = 4  # rows kept: this one, two above, and one more to make it a power of two
-
-
-@njit(cache=True, nogil=True)
-def code_block(
-    levels: Any,
-    width: int,
-    lag: int,
-    inner: int,
-    below: int,
-    above: int,
-    by_digits: bool,
-    density: int,
-    stream: Any,
-    decoding: bool,
-) -> Any:
-    """Encode ``levels`` into ``stream``, or decode them from it.
-
-    Args:
-        levels: ``(n,)`` int32, each in ``-below .. above``; read when encoding, written when decoding, and
-            zeros before. At most 2²⁰.
-        width: columns; the last row may be shorter.
-        lag: distance in a row of elements that belong together, 1 to ``width``; 1 is none.
-        inner: a second such distance, 1 to ``lag``; 1 is none.
-        below: number of negative levels.
-        above: number of positive levels.
-        by_digits: how magnitudes become decisions: their digits, not unary.
-        density: first guess of the probability of a nonzero level, 22 bits, neither 0 nor all ones.
-        stream: uint8; the whole of it is read when decoding.
-        decoding: the direction.
-
-    Returns:
-        ``(position, value, range)``: bytes taken, and the range coder's last interval: its lower end when
-        encoding, and when decoding the offset of the stream's value from that. A negative position is
-        :data:`BUFFER_FULL` or :data:`INVALID_LEVEL`.
-    """
-    groups = width // (lag if lag > 1 else _GROUP) + 1
-    nodes = TREE_NODES if by_digits else UNARY_NODES
-    states = np.zeros(_NEAR + width + groups + 16 * _PLACES + 1 + 4 * _SIGNS + 5 * nodes * SIZES, np.uint32)
-    weights = first_weights(_INPUTS)
-    means = np.zeros(groups, np.uint32)
-    ring = np.zeros(_RING * (lag + width), np.int32)
-    # All arrays outlive the call, in which they are addresses alone.
-    arrays = levels, states, weights, means, ring, stream
-    return _code_levels(arrays, width, lag, inner, below, above, by_digits, density, decoding)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -113,11 +60,11 @@ def _code_sign(
     around = side(east) + 3 * side(back_west) + 9 * side(north) + 27 * side(north2)
     contexts = (
         at + s_west + 3 * side(back) + 9 * s_over,
-        at + _SIGNS + 9 * kernel + s_west + 3 * s_over,
-        at + 2 * _SIGNS + around,
-        at + 3 * _SIGNS + 16 * kernel + limit(8 + west + over, 0, 15),
+        at + SIGNS + 9 * kernel + s_west + 3 * s_over,
+        at + 2 * SIGNS + around,
+        at + 3 * SIGNS + 16 * kernel + limit(8 + west + over, 0, 15),
     )
-    return decide_four(memory, contexts, np.int64(EVEN), np.int64(_SIGN_SET), bit, coder)
+    return decide_four(memory, contexts, np.int64(EVEN), np.int64(SIGN_SET), bit, coder)
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -133,28 +80,63 @@ def _size_contexts(
 
 
 @njit(cache=True, nogil=True)
-def _code_levels(
-    arrays: Any,
+def code_levels(
+    levels: Any,
+    states: Any,
+    weights: Any,
+    means: Any,
+    ring: Any,
+    stream: Any,
+    last: Any,
+    n: int,
+    stream_size: int,
     width: int,
     lag: int,
     inner: int,
     below: int,
     above: int,
-    by_digits: bool,
+    digits: int,
     density: int,
-    decoding: bool,
+    direction: int,
 ) -> Any:
-    levels, states, weights = address_of(arrays[0]), address_of(arrays[1]), address_of(arrays[2])
-    means, ring, stream = address_of(arrays[3]), address_of(arrays[4]), address_of(arrays[5])
-    n, stream_size = np.int64(arrays[0].size), np.int64(arrays[5].size)
-    group_size = lag if lag > 1 else _GROUP
+    """Encode a block of levels into a stream, or decode them from it.
+
+    All arguments are integers; arrays are given by their addresses, and as large as
+    :mod:`featherweight.coding.context_block` makes them.
+
+    Args:
+        levels: ``(n,)`` int32, each in ``-below .. above``; read when encoding, written when decoding, and
+            zeros before. At most 2²⁰.
+        states: uint32, zeros.
+        weights: int32, the weight sets as they begin.
+        means: uint32, one for each group, zeros.
+        ring: ``(RING * (lag + width),)`` int32, zeros.
+        stream: ``(stream_size,)`` uint8; the whole of it is read when decoding.
+        last: ``(2,)`` int64, for the range coder's last interval: its lower end when encoding, and when
+            decoding the offset of the stream's value from that; and its length.
+        n: elements.
+        stream_size: bytes.
+        width: columns; the last row may be shorter.
+        lag: distance in a row of elements that belong together, 1 to ``width``; 1 is none.
+        inner: a second such distance, 1 to ``lag``; 1 is none.
+        below: number of negative levels.
+        above: number of positive levels.
+        digits: how magnitudes become decisions: 1 for their digits, 0 for unary.
+        density: first guess of the probability of a nonzero level, 22 bits, neither 0 nor all ones.
+        direction: 1 to decode, 0 to encode.
+
+    Returns:
+        Bytes taken; if negative, :data:`BUFFER_FULL` or :data:`INVALID_LEVEL`.
+    """
+    decoding, by_digits = direction != 0, digits != 0
+    group_size = lag if lag > 1 else GROUP
     # Where the states of each kind begin.
-    column_at = _NEAR
+    column_at = NEAR
     group_at = column_at + width
     place_at = group_at + width // group_size + 1
-    row_at = place_at + 16 * _PLACES
+    row_at = place_at + 16 * PLACES
     sign_at = row_at + 1
-    size_at = sign_at + 4 * _SIGNS
+    size_at = sign_at + 4 * SIGNS
     half = (TREE_NODES if by_digits else UNARY_NODES) * SIZES
     first = np.int64(density) << COUNT_BITS
     room = np.int64(1) << 62 if decoding else stream_size - _ROOM
@@ -179,7 +161,7 @@ def _code_levels(
         near: Any = np.int64(0)
         for column in range(min(np.int64(width), n - start)):
             if coder[2] > room:
-                return np.int64(BUFFER_FULL), coder[0], coder[1]
+                return np.int64(BUFFER_FULL)
             if place == group_size:
                 place = np.int64(0)
                 group += 1
@@ -220,10 +202,10 @@ def _code_levels(
                 expected = log_mean(row_mean) + log_mean(group_mean) - log_mean(whole)
                 asked = _size_contexts(size_at, half, positive, west, over, expected, by_digits)
                 size, coder = code_magnitude(
-                    memory, asked, np.int64(_SIZE_SETS), most, by_digits, abs(level) - 1, coder
+                    memory, asked, np.int64(SIZE_SETS), most, by_digits, abs(level) - 1, coder
                 )
                 if size < 0 or size >= most:
-                    return np.int64(INVALID_LEVEL), coder[0], coder[1]
+                    return np.int64(INVALID_LEVEL)
                 size += 1
             west = size if positive else -size
             if decoding:
@@ -235,4 +217,6 @@ def _code_levels(
             whole = move_mean(whole, size)
         start += width
         row += 1
-    return coder[2], coder[0], coder[1]
+    set_i64(last, 0, coder[0])
+    set_i64(last, 1, coder[1])
+    return coder[2]

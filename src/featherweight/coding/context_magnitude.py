@@ -7,25 +7,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from featherweight.coding.context_block import GAMMA_DIGITS, SIZES, STEPS, TREE_DEPTH, UNARY_LIMIT
 from featherweight.coding.context_mixer import decide_three
 from featherweight.coding.context_tables import COUNT_BITS, PROBABILITY_BITS
-
-#: Magnitudes up to this are coded in unary, what is above with Elias' gamma code; all digits are modelled.
-UNARY_LIMIT = 20
-GAMMA_DIGITS = 16
-
-#: The other binarisation: the digits of a magnitude, of which so many have contexts that know those before.
-TREE_DEPTH = 8
-
-#: Different questions of each kind.
-UNARY_NODES = UNARY_LIMIT + 2 * GAMMA_DIGITS
-TREE_NODES = (1 << TREE_DEPTH) + 16 - TREE_DEPTH
-
-#: The first decisions on a magnitude have weight sets of their own.
-STEPS = 16
-
-#: Contexts of a question.
-SIZES = 64
 
 #: Where a state begins of which nothing is known.
 EVEN = 1 << (PROBABILITY_BITS + COUNT_BITS - 1)

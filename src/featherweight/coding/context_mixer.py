@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from featherweight.coding.context_block import RATE_AT, SET_SIZE
 from featherweight.coding.context_tables import (
     COUNT_LIMIT,
     LOGIT_LIMIT,
@@ -33,28 +34,10 @@ from featherweight.coding.context_tables import (
 )
 from featherweight.coding.memory_kernels import get_i32, get_u8, get_u32, set_i32, set_u8, set_u32
 
-#: Integers in a weight set, and where its rate is.
-SET_SIZE = 8
-_RATE_AT = 7
-
-#: What the weights of a set begin with adds up to this, of 65,536.
-_FIRST_WEIGHTS = 68_800
-_FIRST_RATE = 3200
-
 _LEAST_SPAN = 1 << 32
 FULL_SPAN = (1 << SPAN_BITS) - 1
 
 _NOT_COUNT = ~COUNT_LIMIT
-
-
-@njit(cache=True, nogil=True)
-def first_weights(inputs: Any) -> Any:
-    """The weight sets as they begin, flat int32, given how many states each mixes, ``(sets,)``."""
-    weights = np.zeros(SET_SIZE * inputs.size, np.int32)
-    for i in range(inputs.size):
-        weights[SET_SIZE * i : SET_SIZE * i + inputs[i]] = _FIRST_WEIGHTS // inputs[i]
-        weights[SET_SIZE * i + _RATE_AT] = _FIRST_RATE
-    return weights
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -86,8 +69,8 @@ def _train(weights: Any, at: Any, logit: Any, error: Any) -> None:
 def _error(memory: Any, w: Any, bit: Any, p: Any) -> Any:
     """How wrong a weight set was, times its learning rate, which falls."""
     weights, rate = memory[1], memory[5]
-    own: Any = get_i32(weights, w + _RATE_AT)
-    set_i32(weights, w + _RATE_AT, own + ((rate - own) >> 6))
+    own: Any = get_i32(weights, w + RATE_AT)
+    set_i32(weights, w + RATE_AT, own + ((rate - own) >> 6))
     return ((bit << 16) - bit - p) * own >> 8
 
 

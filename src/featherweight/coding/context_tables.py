@@ -79,7 +79,11 @@ def _stretch() -> NDArray[np.int16]:
 
 def _logarithm() -> NDArray[np.uint8]:
     """``16 log2(i / 8)``, rounded down and never below 0."""
-    return np.array([max(0, (max(i, 1) ** 16).bit_length() - 1 - 48) for i in range(LOG_SIZE)], np.uint8)
+    # A value v begins where i ** 16 is 2 ** (48 + v); four square roots, rounded down, make the 16th.
+    powers = [1 << (48 + value) for value in range(1, 16 * LOG_SIZE.bit_length() - 63)]
+    roots = [math.isqrt(math.isqrt(math.isqrt(math.isqrt(power)))) for power in powers]
+    reached = [root + (root**16 < power) for root, power in zip(roots, powers, strict=True)]
+    return np.searchsorted(reached, np.arange(LOG_SIZE), side="right").astype(np.uint8)
 
 
 def _rate() -> NDArray[np.int32]:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 #: The gap width that stands for the dense layout.
 DENSE = 0
 
+#: From this size on, a run of so many indices out of every so many tells whether gaps are worth measuring.
+_SAMPLED_FROM = 1 << 22
+_SAMPLE_RUN, _SAMPLE_STRIDE = 1 << 12, 1 << 16
+
 
 @dataclass(frozen=True)
 class StreamSizes:
@@ -101,8 +105,9 @@ class LayoutCoder:
         name: what recipes call it.
         id: what files call it.
         symbols: the code for both streams.
-        sparse_slack: how much larger than the dense layout a sparse one may be to be taken, a fraction; it
-            decodes in less time, as zeros cost none.
+        sparse_slack: how much larger than the dense layout a sparse one may be to be taken, a fraction, if a
+            quarter of the indices or less is nonzero; it decodes in less time, as zeros cost none. If more
+            are, it takes longer, and must be smaller by half of this.
     """
 
     name: str
@@ -116,6 +121,8 @@ class LayoutCoder:
             raise TensorError(f"index {int(indices.max())} is outside a codebook of {codebook_size} values")
         flat = np.ascontiguousarray(indices, symbol_dtype(codebook_size)).reshape(-1)
         counts = histogram(flat, codebook_size)
+        if self._is_dense_for_sure(flat, counts):
+            return bytes([DENSE]) + self.symbols.encode(flat, counts)
         statistics = measure_gaps(flat)
         gap_bits = choose_gap_bits(self.symbols, counts, statistics, self.sparse_slack)
         if gap_bits == DENSE:
@@ -125,6 +132,17 @@ class LayoutCoder:
         gap_stream = self.symbols.encode(gaps, statistics.gap_counts(gap_bits))
         code_stream = self.symbols.encode(codes, code_counts(counts, statistics, gap_bits))
         return bytes([gap_bits]) + encode_varint(stored) + gap_stream + code_stream
+
+    def _is_dense_for_sure(self, flat: Symbols, counts: NDArray[np.int64]) -> bool:
+        """Whether a sample tells that sparse would not save enough: to measure all gaps takes a while."""
+        if not self.sparse_slack or flat.size < _SAMPLED_FROM or 4 * counts[0] >= 3 * flat.size:
+            return False
+        parts = flat[: flat.size // _SAMPLE_STRIDE * _SAMPLE_STRIDE].reshape(-1, _SAMPLE_STRIDE)
+        sample = parts[:, :_SAMPLE_RUN].reshape(-1)
+        sampled = histogram(sample, counts.size)
+        # Half of what sparse has to save in the end, as a sample is only like the whole.
+        slack = self.sparse_slack / 2
+        return choose_gap_bits(self.symbols, sampled, measure_gaps(sample), slack) == DENSE
 
     def decode(self, payload: NDArray[np.uint8], shape: tuple[int, ...], codebook_size: int) -> Symbols:
         """Read an index array back; see :meth:`Coder.decode`."""
@@ -195,11 +213,11 @@ def choose_gap_bits(
         counts: histogram of the indices, ``(codebook size,)``.
         statistics: of the same indices.
         sparse_slack: the fraction by which dense is to be smaller, if a quarter of the indices or less is
-            nonzero.
+            nonzero; half of it is the fraction by which sparse is to be smaller, if more are.
     """
     if counts.size == 0 or counts[0] == 0:
         return DENSE
-    handicap = 1 + (sparse_slack if 4 * statistics.nonzero <= counts.sum() else 0)
+    handicap = 1 + (sparse_slack if 4 * statistics.nonzero <= counts.sum() else -sparse_slack / 2)
     bounds = {DENSE: entropy_bits(counts) * handicap}
     for gap_bits in statistics.widths():
         codes = code_counts(counts, statistics, gap_bits)

@@ -16,17 +16,6 @@ from numba.extending import intrinsic
 _I64 = ir.IntType(64)
 
 
-@intrinsic
-def _address_of(typing: Any, array: Any) -> Any:
-    """Where the data of an array begin."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.ptrtoint(data, _I64)
-
-    return types.int64(array), generate
-
-
 def _element(builder: Any, arguments: Any, bits: int) -> Any:
     pointer = builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer())
     return builder.gep(pointer, [arguments[1]])
@@ -59,7 +48,6 @@ def _setter(bits: int) -> Any:
     return intrinsic(typed)
 
 
-address_of: Any = _address_of
 get_u8, get_u16, get_u32 = (_getter(bits, signed=False) for bits in (8, 16, 32))
 get_i16, get_i32 = (_getter(bits, signed=True) for bits in (16, 32))
-set_u8, set_u32, set_i32 = (_setter(bits) for bits in (8, 32, 32))
+set_u8, set_u32, set_i32, set_i64 = (_setter(bits) for bits in (8, 32, 32, 64))

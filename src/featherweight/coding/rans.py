@@ -126,7 +126,7 @@ def _block_encoder(table: Table, compiled: bool) -> Callable[[Symbols], bytes]:
         return lambda symbols: _encode_slowly(symbols, table)
     from featherweight.coding.rans_kernels import encode_block
 
-    rows = encoding_table(table)
+    rows = encoding_table(table).reshape(-1)
 
     def encode(symbols: Symbols) -> bytes:
         states = np.full(_lane_count(table), _LOWEST, np.uint64)

@@ -75,13 +75,15 @@ def decode_block(data: Any, begin: int, states: Any, scale: int, table: Any, out
 
 
 @njit(inline="always")
-def _push(x: Any, row: Any, at: Any, words: Any) -> Any:
-    """The state that decodes to a row's symbol and then to ``x``, and where the next word goes."""
-    high = _U(x >= row[0])
+def _push(x: Any, symbol: Any, table: Any, at: Any, words: Any) -> Any:
+    """The state that decodes to a symbol and then to ``x``, and where the next word goes."""
+    row = _U(4) * _U(symbol)
+    high = _U(x >= table[row])
     words[at] = np.uint16(x & _U(0xFFFF))  # written in any case, kept only if ``at`` moves on
     x = x >> (high << _U(4))  # a shift by 16 or by none: whether a word is full cannot be foretold
-    quotient = (x * row[1] + row[2]) >> (row[3] & _U(63))
-    return x + (row[3] >> _U(32)) + quotient * (row[3] >> _U(8) & _U(0xFFFFFF)), at - high
+    rest = table[row + _U(3)]
+    quotient = (x * table[row + _U(1)] + table[row + _U(2)]) >> (rest & _U(63))
+    return x + (rest >> _U(32)) + quotient * (rest >> _U(8) & _U(0xFFFFFF)), at - high
 
 
 @njit(cache=True, nogil=True)
@@ -90,19 +92,27 @@ def encode_block(symbols: Any, states: Any, table: Any, words: Any) -> Any:
 
     Args:
         symbols: 1-D.
-        states: one a lane, ``uint64``; changed to those that a decoder starts with.
-        table: the encoding table, ``(alphabet, 4)``, ``uint64``; see
+        states: one a lane, ``uint64``, 1 or a multiple of 4; changed to those that a decoder starts with.
+        table: the encoding table, ``(4 * alphabet,)``, ``uint64``; see
             :func:`featherweight.coding.rans.encoding_table`.
         words: filled from its end, ``uint16``, one more than there are symbols.
     """
     lanes, at, i = _U(states.size), _U(words.size - 1), _U(symbols.size)
-    lane = i % lanes
+    lane = i if lanes == _U(1) else i % lanes
     while lane > _U(0):
         lane, i = lane - _U(1), i - _U(1)
-        states[lane], at = _push(states[lane], table[symbols[i]], at, words)
+        own = min(lane, lanes - _U(1))
+        states[own], at = _push(states[own], symbols[i], table, at, words)
     while i > _U(0):
         i, lane = i - lanes, lanes
         while lane > _U(0):
-            lane -= _U(1)
-            states[lane], at = _push(states[lane], table[symbols[i + lane]], at, words)
+            # Four at once, whose states stay in registers.
+            lane -= _U(4)
+            a, b, c, d = states[lane], states[lane + _U(1)], states[lane + _U(2)], states[lane + _U(3)]
+            j = i + lane
+            d, at = _push(d, symbols[j + _U(3)], table, at, words)
+            c, at = _push(c, symbols[j + _U(2)], table, at, words)
+            b, at = _push(b, symbols[j + _U(1)], table, at, words)
+            a, at = _push(a, symbols[j], table, at, words)
+            states[lane], states[lane + _U(1)], states[lane + _U(2)], states[lane + _U(3)] = a, b, c, d
     return at + _U(1)

@@ -26,7 +26,7 @@ from featherweight.fileformat.payload import FIRST_CODER_ID, decode_tensor, deco
 from featherweight.fileformat.trailer import read_trailer, unpack_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -168,11 +168,16 @@ class FileReader:
             codebook, indices = split_codebook(entry, self._read_payload(entry))
             return coder_by_id(entry.coder_id).describe(indices, entry.shape, codebook.size)
 
-    def verify(self) -> None:
-        """Check every checksum and decode every tensor; raises :class:`FormatError` at the first fault."""
+    def verify(self, *, each: Callable[[], object] = lambda: None) -> None:
+        """Check every checksum and decode every tensor; raises :class:`FormatError` at the first fault.
+
+        Args:
+            each: called after each tensor.
+        """
         for name, entry in self._entries.items():
             if entry.target is None:
                 self.read(name)
+            each()
 
     def check_total(self) -> None:
         """Refuse with :class:`FormatError` a file whose tensors together decode to more than ``max_bytes``.

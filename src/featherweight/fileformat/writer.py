@@ -28,7 +28,7 @@ from featherweight.tensors import Alias
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from featherweight.fileformat.payload import PayloadTensor
     from featherweight.tensors import StoredTensor
@@ -68,38 +68,38 @@ def write_file(
     check_metadata(metadata)
     for name in tensors:
         check_name(name)
-    names = sorted(tensors)  # by code point, which is the order of the UTF-8 bytes too
-    entries: dict[str, Entry] = {}
-    aliases: dict[str, str] = {}
+    header = MAGIC + bytes([VERSION])
+    joint_crc, payload_bytes = zlib.crc32(header), 0
     with AtomicFile(path, overwrite=overwrite) as file:
-        header = MAGIC + bytes([VERSION])
+
+        def write(payload: bytes) -> None:
+            nonlocal joint_crc, payload_bytes
+            file.write(payload)
+            joint_crc, payload_bytes = zlib.crc32(payload, joint_crc), payload_bytes + len(payload)
+
         file.write(header)
-        joint_crc, payload_bytes = zlib.crc32(header), 0
-        for name in names:
-            tensor = tensors[name]
-            if isinstance(tensor, Alias):
-                aliases[name] = tensor.target
-            else:
-                entries[name], payload = encode_entry(name, tensor, coder)
-                file.write(payload)
-                joint_crc, payload_bytes = zlib.crc32(payload, joint_crc), payload_bytes + len(payload)
-        for name, target in aliases.items():
-            entries[name] = _alias_entry(name, target, names, entries)
+        entries = describe(tensors, coder, write)
         joint = payload_bytes <= MAX_JOINT_BYTES
-        directory = Directory(metadata, tuple(entries[name] for name in names))
-        stored, size = pack_directory(directory, joint=joint)
+        stored, size = pack_directory(Directory(metadata, tuple(entries.values())), joint=joint)
         checksum = zlib.crc32(stored + size, joint_crc if joint else zlib.crc32(header))
         file.write(stored + size + checksum.to_bytes(4, "little"))
     return HEADER_BYTES + payload_bytes + len(stored) + TRAILER_BYTES
 
 
-def describe(tensors: Mapping[str, StoredTensor], coder: str) -> dict[str, Entry]:
-    """What the directory of a file would tell of its tensors, without writing one; see :func:`write_file`.
+def describe(
+    tensors: Mapping[str, StoredTensor], coder: str, write: Callable[[bytes], object] = len
+) -> dict[str, Entry]:
+    """What the directory of a file tells of its tensors, in its order; see :func:`write_file`.
+
+    Args:
+        tensors: by name.
+        coder: for quantized tensors that do not name their own.
+        write: is given each payload, in the directory's order; they are not kept unless it does.
 
     Raises:
         TensorError: if a tensor cannot be stored; it names the tensor.
     """
-    names = sorted(tensors)
+    names = sorted(tensors)  # by code point, which is the order of the UTF-8 bytes too
     entries: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
     for name in names:
@@ -107,10 +107,11 @@ def describe(tensors: Mapping[str, StoredTensor], coder: str) -> dict[str, Entry
         if isinstance(tensor, Alias):
             aliases[name] = tensor.target
         else:
-            entries[name], _ = encode_entry(name, tensor, coder)
+            entries[name], payload = encode_entry(name, tensor, coder)
+            write(payload)
     for name, target in aliases.items():
         entries[name] = _alias_entry(name, target, names, entries)
-    return entries
+    return {name: entries[name] for name in names}
 
 
 def size_of_file(entries: Iterable[Entry]) -> int:

@@ -13,7 +13,7 @@ from featherweight.coding import DEFAULT_CODER
 from featherweight.errors import CheckpointError, FeatherweightError, RecipeError
 from featherweight.fileformat import FileReader, write_file
 from featherweight.fileformat.atomic import AtomicFile
-from featherweight.files import save_file, to_stored, to_torch
+from featherweight.files import load_model, load_state, save_file, to_stored, to_torch
 from featherweight.interop.checkpoints import open_checkpoint, read_checkpoint
 from featherweight.interop.net_file import LAYERS, NetLayer, read_net, write_net
 from featherweight.interop.safetensors import write_safetensors
@@ -91,6 +91,31 @@ def _write(tensors: Mapping[str, torch.Tensor], target: Path, coder: str, *, ove
     if target.suffix == ".safetensors":
         return write_safetensors(tensors, target, overwrite=overwrite)
     return _write_torch(tensors, target, overwrite=overwrite)
+
+
+def load_network(
+    network: torch.nn.Module, source: str | Path, layers: Sequence[NetLayer] | None = None
+) -> torch.nn.Module:
+    """Load any file that :func:`convert` reads into a module of its class; ties of ``.fwt`` files hold.
+
+    Args:
+        network: of the class that the file is of, pruned by channel or not.
+        source: the file.
+        layers: of a ``.net`` file, as for :func:`convert`.
+
+    Raises:
+        CheckpointError: where the file cannot be read or does not fit the module, naming what differs.
+        FormatError: for a damaged ``.fwt`` file.
+    """
+    source = Path(source)
+    if source.suffix == ".fwt":
+        return load_model(network, source)
+    if source.suffix == ".net":
+        stored = _read_net(source, layers)
+        load_state(network, {name: to_torch(tensor) for name, tensor in stored.items()}, str(source))
+    else:
+        load_state(network, read_checkpoint(source), str(source))
+    return network
 
 
 def read_layers(name_or_path: str) -> tuple[NetLayer, ...]:

@@ -1,4 +1,4 @@
-"""LeNet-5 in two further forms that write-ups of Deep Compression measure on MNIST."""
+"""LeNet-5 in three further forms that write-ups of Deep Compression measure on MNIST."""
 
 from __future__ import annotations
 
@@ -22,22 +22,34 @@ class LeNet5Classic(nn.Module):
         in_channels: channels of the input images.
     """
 
+    #: Filters of the second convolution.
+    filters = 16
+
     def __init__(self, num_classes: int = 10, in_channels: int = 1) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, 6, kernel_size=5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
+        self.conv2 = nn.Conv2d(6, self.filters, kernel_size=5)
         self.pool = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc1 = nn.Linear(self.filters * 5 * 5, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of images ``(B, in_channels, 28, 28)``."""
-        maps = self.pool(self.conv1(images).relu())  # (B, 6, 14, 14)
-        maps = self.pool(self.conv2(maps).relu())  # (B, 16, 5, 5)
+        maps = self.pool(self.conv1(images)).relu()  # (B, 6, 14, 14)
+        maps = self.pool(self.conv2(maps)).relu()  # (B, filters, 5, 5)
         hidden = self.fc2(self.fc1(maps.flatten(1)).relu()).relu()  # (B, 84)
         logits: Tensor = self.fc3(hidden)
         return logits
+
+
+class LeNet5Wide(LeNet5Classic):
+    """The same with 96 filters in its second convolution, for experiments on how sensitive layers are.
+
+    Weights by layer on MNIST: conv1 150, conv2 14,400, fc1 288,000, fc2 10,080, fc3 840.
+    """
+
+    filters = 96
 
 
 class LeNet5ThreeConvs(nn.Module):

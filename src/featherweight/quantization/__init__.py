@@ -11,6 +11,7 @@ from featherweight.quantization.output_aware import (
     output_error,
     prior_covariance,
     round_to_outputs,
+    round_to_outputs_and_bits,
 )
 from featherweight.quantization.per_channel import quantize_per_channel
 from featherweight.quantization.rounding import round_to
@@ -42,4 +43,5 @@ __all__ = [
     "round_codebook",
     "round_to",
     "round_to_outputs",
+    "round_to_outputs_and_bits",
 ]

@@ -141,23 +141,91 @@ def round_to_outputs(
     check_finite(weights)
     if not weights.size or few_distinct(weights, quantized.codebook.size):
         return quantized
-    rows = weights.shape[0] if weights.ndim > 1 else 1
-    flat = np.ascontiguousarray(weights).reshape(rows, -1)
     covariance = covariance or prior_covariance(weights.shape)
-    if flat.shape[1] % covariance.within.shape[0]:
-        raise TensorError(
-            f"a covariance of {covariance.within.shape[0]} inputs does not fit rows of "
-            f"{flat.shape[1]} weights"
-        )
-    if flat.dtype == np.float16:  # which Numba does not know
-        flat = flat.astype(np.float32)
+    flat = _rows(weights, covariance)
     offset = int(zeros_stay)
-    labels = quantized.indices.reshape(rows, -1).copy()
+    labels = quantized.indices.reshape(flat.shape).copy()
     levels = _descend(
         flat, labels, quantized.codebook[offset:].astype(np.float64), offset, covariance, refits
     )
     codebook = np.concatenate([quantized.codebook[:offset], levels.astype(quantized.codebook.dtype)])
     return drop_unused(replace(quantized, indices=labels.reshape(weights.shape), codebook=codebook))
+
+
+def round_to_outputs_and_bits(
+    weights: NDArray[Any],
+    quantized: QuantizedTensor,
+    lagrangian: float,
+    covariance: InputCovariance | None = None,
+    *,
+    refits: int = REFITS,
+) -> QuantizedTensor:
+    """The same for entropy-constrained quantization: what changes in the outputs, against the coder's bits.
+
+    Coordinate descent is on eᵀ H e + λ Σ bits, with the ideal code lengths of the labels as they stand
+    before each round, zero among them; the positions of zeros do not count. Then levels move, all but zero.
+
+    Args:
+        weights: ``(out, …)``, finite; weights of 0 (pruned ones) stay 0.
+        quantized: where to start: 0 at index 0, the other levels ascending behind it.
+        lagrangian: λ over the mean squared weight that is not zero, times the mean of H's diagonal.
+        covariance: of the inputs; :func:`prior_covariance` unless given.
+        refits: how often the levels move; 0 keeps them.
+
+    Raises:
+        TensorError: where weights are not finite, or the covariance does not fit them.
+    """
+    check_finite(weights)
+    if not weights.size or few_distinct(weights, quantized.codebook.size):
+        return quantized
+    covariance = covariance or prior_covariance(weights.shape)
+    flat = _rows(weights, covariance)
+    own = float(np.diag(covariance.within).mean()) + covariance.between
+    scale = lagrangian * own * float(np.mean(flat[flat != 0].astype(np.float64) ** 2))
+    order = np.argsort(quantized.codebook, kind="stable")  # zero comes to its place among the levels
+    labels = np.argsort(order).astype(quantized.indices.dtype)[quantized.indices].reshape(flat.shape)
+    levels = quantized.codebook[order].astype(np.float64)
+    levels, zero = _descend_with_bits(flat, labels, levels, covariance, scale, refits)
+    first = np.r_[zero, np.delete(np.arange(levels.size), zero)]
+    indices = np.argsort(first).astype(labels.dtype)[labels].reshape(weights.shape)
+    codebook = levels[first].astype(quantized.codebook.dtype)
+    return drop_unused(replace(quantized, indices=indices, codebook=codebook))
+
+
+def _rows(weights: NDArray[Any], covariance: InputCovariance) -> NDArray[Any]:
+    """Weights as rows for the compiled passes, ``(rows, n)``."""
+    rows = weights.shape[0] if weights.ndim > 1 else 1
+    flat = np.ascontiguousarray(weights).reshape(rows, -1)
+    if flat.shape[1] % covariance.within.shape[0]:
+        raise TensorError(
+            f"a covariance of {covariance.within.shape[0]} inputs does not fit rows of "
+            f"{flat.shape[1]} weights"
+        )
+    # Numba does not know float16.
+    return flat.astype(np.float32) if flat.dtype == np.float16 else flat
+
+
+def _descend_with_bits(
+    weights: NDArray[Any],
+    labels: NDArray[Any],
+    levels: NDArray[np.float64],
+    covariance: InputCovariance,
+    scale: float,
+    refits: int,
+) -> tuple[NDArray[np.float64], int]:
+    """The levels after rounds of sweeps and refits, ascending, and which is zero; labels change in place."""
+    from featherweight.quantization.output_aware_kernel import descend  # which loads Numba
+
+    within = np.ascontiguousarray(covariance.within, np.float64)
+    between = float(covariance.between)
+    for left in range(refits, -1, -1):
+        counts = np.bincount(labels.reshape(-1), minlength=levels.size)
+        costs = -scale * np.log2((counts + 0.5) / (counts.sum() + 0.5 * counts.size))
+        moves = descend(weights, labels, levels, 0, True, within, between, SWEEPS, costs)
+        if not left or not moves:
+            break
+        levels = _refitted(weights, labels, levels, covariance, offset=0, fixed=levels == 0)
+    return levels, int(np.flatnonzero(levels == 0)[0])
 
 
 def _descend(
@@ -169,26 +237,51 @@ def _descend(
     refits: int,
 ) -> NDArray[np.float64]:
     """The levels after sweeps and refits in turn; labels change in place."""
-    from featherweight.quantization.output_aware_kernel import descend, normal_equations  # which loads Numba
+    from featherweight.quantization.output_aware_kernel import descend  # which loads Numba
 
     within = np.ascontiguousarray(covariance.within, np.float64)
     between = float(covariance.between)
-    descend(weights, labels, levels, offset, bool(offset), within, between, SWEEPS)
+    free = np.empty(0)  # no level costs anything
+    descend(weights, labels, levels, offset, bool(offset), within, between, SWEEPS, free)
     for _ in range(refits):
-        matrix, right = normal_equations(weights, labels, levels.size, offset, bool(offset), within, between)
-        used = np.diag(matrix) > 0
-        moved = levels.copy()
-        # Scaled to a diagonal of 1, where what cannot be told apart stays as it is.
-        scale = 1 / np.sqrt(np.diag(matrix)[used])
-        gap = right[used] - matrix[np.ix_(used, used)] @ levels[used]
-        scaled = matrix[np.ix_(used, used)] * scale[:, None] * scale
-        moved[used] += scale * np.linalg.lstsq(scaled, scale * gap, rcond=1e-10)[0]
-        order = np.argsort(moved, kind="stable")
-        rank = np.empty(order.size + offset, labels.dtype)
-        rank[:offset] = 0
-        rank[order + offset] = np.arange(order.size) + offset
-        labels[...] = rank[labels]
-        levels = moved[order]
-        if not descend(weights, labels, levels, offset, bool(offset), within, between, SWEEPS):
+        levels = _refitted(weights, labels, levels, covariance, offset=offset)
+        if not descend(weights, labels, levels, offset, bool(offset), within, between, SWEEPS, free):
             break
     return levels
+
+
+def _refitted(
+    weights: NDArray[Any],
+    labels: NDArray[Any],
+    levels: NDArray[np.float64],
+    covariance: InputCovariance,
+    *,
+    offset: int,
+    fixed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """Levels where they are best for these labels, ascending; labels follow in place.
+
+    With an ``offset`` zeros stay, and so they do where a level is ``fixed``, which is the zero.
+    """
+    from featherweight.quantization.output_aware_kernel import normal_equations
+
+    within = np.ascontiguousarray(covariance.within, np.float64)
+    zeros_stay = bool(offset) or fixed is not None
+    matrix, right = normal_equations(
+        weights, labels, levels.size, offset, zeros_stay, within, float(covariance.between)
+    )
+    used = np.diag(matrix) > 0
+    if fixed is not None:
+        used &= ~fixed
+    moved = levels.copy()
+    # Scaled to a diagonal of 1, where what cannot be told apart stays as it is.
+    scale = 1 / np.sqrt(np.diag(matrix)[used])
+    gap = right[used] - matrix[np.ix_(used, used)] @ levels[used]
+    scaled = matrix[np.ix_(used, used)] * scale[:, None] * scale
+    moved[used] += scale * np.linalg.lstsq(scaled, scale * gap, rcond=1e-10)[0]
+    order = np.argsort(moved, kind="stable")
+    rank = np.empty(order.size + offset, labels.dtype)
+    rank[:offset] = 0
+    rank[order + offset] = np.arange(order.size) + offset
+    labels[...] = rank[labels]
+    return moved[order]

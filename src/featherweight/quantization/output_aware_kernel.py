@@ -21,10 +21,11 @@ def descend(
     within: NDArray[np.float64],
     between: float,
     sweeps: int,
+    costs: NDArray[np.float64],
 ) -> int:
     """Coordinate descent on eᵀ H e of every row, H = I ⊗ ``within`` + ``between`` · 11ᵀ.
 
-    Labels change in place.
+    Labels change in place. With costs, it is on eᵀ H e and the costs of all labels.
 
     Args:
         weights: ``(rows, n)``.
@@ -35,6 +36,7 @@ def descend(
         within: ``(b, b)``, b a divisor of n.
         between: at least 0.
         sweeps: over each row at most.
+        costs: of each level, ``(k,)``; empty where none has any.
 
     Returns:
         How many times a label changed.
@@ -68,10 +70,17 @@ def descend(
                     old = labels[row, j] - offset
                     best = levels[old] - pull / own
                     label = old
-                    while label + 1 < k and levels[label + 1] - best < best - levels[label]:
-                        label += 1
-                    while label > 0 and best - levels[label - 1] < levels[label] - best:
-                        label -= 1
+                    if costs.size:
+                        least = own * (levels[old] - best) ** 2 + costs[old]
+                        for other in range(k):
+                            cost = own * (levels[other] - best) ** 2 + costs[other]
+                            if cost < least:
+                                label, least = other, cost
+                    else:
+                        while label + 1 < k and levels[label + 1] - best < best - levels[label]:
+                            label += 1
+                        while label > 0 and best - levels[label - 1] < levels[label] - best:
+                            label -= 1
                     if label != old:
                         change = levels[label] - levels[old]
                         errors[j] += change

@@ -18,6 +18,7 @@ from featherweight.quantization import (
     quantize_ternary,
     quantize_uniform,
     round_to_outputs,
+    round_to_outputs_and_bits,
 )
 from featherweight.strict import one_of
 
@@ -65,9 +66,11 @@ class Quantize:
         float_ends: of ``ttq``: the first and the last layer of the network stay as they are.
         scale_lr: of ``ttq``: the learning rate of W_p and W_n over that of the weights.
         per_channel: each row (output channel) of a tensor by itself, with levels of its own.
+        transposed: matrices are stored ``(in, out)``, as transformers' ``Conv1D`` does: their columns are the
+            output channels of ``per_channel`` and of ``rounding: outputs``.
         codebook_dtype: round shared values to ``float16`` or ``bfloat16``, so that each takes 16 bits.
-        rounding: of ``kmeans`` and ``optimal``: ``nearest``, or ``outputs``, which keeps what layers give
-            rather than their weights (:mod:`featherweight.quantization.output_aware`).
+        rounding: of ``kmeans``, ``optimal`` and ``ecsq``: ``nearest``, or ``outputs``, which keeps what
+            layers give rather than their weights (:mod:`featherweight.quantization.output_aware`).
         update_labels: at the start of each later epoch of training, weights go to their nearest centroid.
         re_quantize: at the start of each later epoch of training, quantize anew.
     """
@@ -86,6 +89,7 @@ class Quantize:
     float_ends: bool = True
     scale_lr: float = 1.0
     per_channel: bool = False
+    transposed: bool = False
     codebook_dtype: str | None = None
     rounding: str = "nearest"
     update_labels: bool = False
@@ -229,6 +233,8 @@ class Quantize:
             zeros = 1 - np.count_nonzero(weights) / max(1, weights.size)
             spec = replace(self, fix_zeros=self.keeps_zeros(zeros))
         quantized = METHODS[self.method].apply(weights, spec, importance, power)
+        if self.rounding == "outputs" and self.method == "ecsq":
+            return round_to_outputs_and_bits(weights, quantized, self.lagrangian or 0.0)
         if self.rounding == "outputs":
             return round_to_outputs(weights, quantized, zeros_stay=bool(spec.fix_zeros))
         return quantized
@@ -261,21 +267,21 @@ _TRAINED = {"update_labels", "re_quantize"}
 METHODS: dict[str, Method] = {
     "kmeans": Method(
         lambda w, q, h, _: quantize_kmeans(w, q.width, q.init, bool(q.fix_zeros), q.seed, h),
-        frozenset({"init", "seed", "weights", "per_channel", "rounding", *_TRAINED}),
+        frozenset({"init", "seed", "weights", "per_channel", "rounding", "transposed", *_TRAINED}),
     ),
     "optimal": Method(
         lambda w, q, h, _: quantize_optimal(w, q.width, bool(q.fix_zeros), h),
-        frozenset({"weights", "per_channel", "rounding", *_TRAINED}),
+        frozenset({"weights", "per_channel", "rounding", "transposed", *_TRAINED}),
     ),
     "ecsq": Method(
         lambda w, q, h, power: quantize_ecsq(
             w, q.width, q.lagrangian or 0.0, h, q.init, q.seed, q.rate, power
         ),
-        frozenset({"init", "seed", "weights", "lagrangian", "rate", *_TRAINED}),
+        frozenset({"init", "seed", "weights", "lagrangian", "rate", "rounding", *_TRAINED}),
     ),
     "uniform": Method(
         lambda w, q, _h, _p: quantize_uniform(w, q.width, bool(q.fix_zeros)),
-        frozenset({"per_channel", *_TRAINED}),
+        frozenset({"per_channel", "transposed", *_TRAINED}),
         bits=(1, 16),
     ),
     "fixed_point": Method(

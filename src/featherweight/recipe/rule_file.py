@@ -1,108 +1,62 @@
-"""Rule files: one tensor a line, with what is pruned at a time and a list of sparsities, one a stage.
+"""Rule files: a tensor a line, with how it is pruned or quantized; ``#`` starts a comment.
 
-    conv1.weight element 0.3, 0.5
-    conv2.weight kernel 0.4,0.6 l2norm
-    fc1.weight filter 0.5
-
-The name may be a glob. Single weights go by magnitude, kernels and filters by their L1 norm, unless the line
-ends with ``abs``, ``l1norm``, ``l2norm`` or ``default``. One sparsity is pruned at once, several one after
-another, an epoch each. ``#`` starts a comment.
+What a line says stands in :mod:`featherweight.recipe.rule_file_prune` and
+:mod:`featherweight.recipe.rule_file_quantize`; one file holds lines of one kind.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from featherweight.errors import RecipeError
-from featherweight.pruning import GRANULARITIES, Schedule
-from featherweight.recipe.patterns import check_pattern
-from featherweight.recipe.prune import Prune
 
-#: Importances by the names that these files use.
-_IMPORTANCES = {"abs": "magnitude", "l1norm": "l1norm", "l2norm": "l2norm"}
-_FORM = "name granularity sparsity[, sparsity …] [importance]"
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+#: Their number in the file, and what they say.
+Lines = list[tuple[int, str]]
+
 _MAPPINGS = (".yaml", ".yml", ".json")
 
 
-def is_rule_file(path: str | Path) -> bool:
-    """Whether a file is one of these rather than YAML or JSON: by its name, else by its first line."""
+def rule_lines(path: str | Path) -> Lines | None:
+    """The lines of a rule file that say something; ``None`` for YAML or JSON, by name or by first line."""
     path = Path(path)
     if path.suffix in _MAPPINGS:
-        return False
+        return None
     try:
-        lines = _lines(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return False  # reading it as a mapping tells what is wrong
-    first = next((text for _, text in lines), "")
-    return bool(first) and not re.match(r"""[{\[-]|%|["']?\w+["']?\s*:""", first)
+        return None  # reading it as a mapping tells what is wrong
+    numbered = enumerate(text.lstrip("\ufeff").splitlines(), 1)
+    said = ((number, line.partition("#")[0].strip()) for number, line in numbered)
+    lines = [(number, line) for number, line in said if line]
+    if not lines or re.match(r"""[{\[-]|%|["']?\w+["']?\s*:(\s|$)""", lines[0][1]):
+        return None
+    return lines
 
 
-def read_rule_file(path: str | Path) -> list[tuple[str, Prune]]:
-    """Names of tensors and how to prune them, in the file's order.
+def parse_rules(
+    path: str | Path, lines: Sequence[tuple[int, str]], parse: Callable[[str], tuple[str, T]]
+) -> list[tuple[str, T]]:
+    """Names of tensors and what ``parse`` makes of their lines, in the file's order.
 
     Raises:
         RecipeError: for a line that cannot be meant as written, naming the file, the line and the remedy.
     """
-    path = Path(path)
-    found: list[tuple[str, Prune]] = []
-    seen: dict[str, int] = {}
-    for number, text in _lines(path.read_text(encoding="utf-8")):
+    found: dict[str, tuple[int, T]] = {}
+    for number, text in lines:
         try:
-            name, prune = _rule(text)
+            name, said = parse(text)
         except RecipeError as error:
             raise RecipeError(f"{path}, line {number}: {error}") from None
-        if name in seen:
+        if name in found:
             raise RecipeError(
-                f"{path}, line {number}: {name} has a rule in line {seen[name]}; keep one of them"
+                f"{path}, line {number}: {name} has a rule in line {found[name][0]}; keep one of them"
             )
-        seen[name] = number
-        found.append((name, prune))
-    return found
-
-
-def _lines(text: str) -> list[tuple[int, str]]:
-    """Lines that say something, with their numbers."""
-    stripped = [
-        (i, line.partition("#")[0].strip()) for i, line in enumerate(text.lstrip("\ufeff").splitlines(), 1)
-    ]
-    return [(number, line) for number, line in stripped if line]
-
-
-def _rule(text: str) -> tuple[str, Prune]:
-    parts = text.split(maxsplit=2)
-    if len(parts) < 3:
-        raise RecipeError(f"expected {_FORM}, got {text!r}")
-    name, granularity, rest = parts
-    if granularity not in GRANULARITIES:
-        raise RecipeError(f"unknown granularity {granularity!r}; known: {', '.join(GRANULARITIES)}")
-    check_pattern(name)
-    words = [word for word in re.split(r"[,\s]+", rest) if word]
-    importance = "magnitude" if granularity == "element" else "l1norm"
-    if words and not _is_number(words[-1]):
-        last = words.pop()
-        if last not in (*_IMPORTANCES, "default"):
-            raise RecipeError(
-                f"expected a sparsity or an importance ({', '.join(_IMPORTANCES)}, default), got {last!r}"
-            )
-        importance = _IMPORTANCES.get(last, importance)
-    stages = tuple(map(_fraction, words))
-    if not stages:
-        raise RecipeError(f"expected {_FORM}, got {text!r}")
-    if len(stages) == 1:
-        return name, Prune(importance, granularity, stages[0])
-    return name, Prune(importance, granularity, stages, schedule=Schedule("stages"))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _fraction(word: str) -> float:
-    if not _is_number(word) or not 0 <= float(word) <= 1:
-        raise RecipeError(f"expected a sparsity between 0 and 1, got {word!r}")
-    return float(word)
+        found[name] = (number, said)
+    return [(name, said) for name, (_, said) in found.items()]

@@ -11,8 +11,9 @@ from featherweight.recipe.budget import Budget  # noqa: TC001  (`strict.build` r
 from featherweight.recipe.patterns import TYPE, check_pattern, pattern_matches
 from featherweight.recipe.prune import Prune  # noqa: TC001
 from featherweight.recipe.quantize import Quantize  # noqa: TC001
-from featherweight.recipe.rule_file import is_rule_file, read_rule_file
-from featherweight.recipe.rule_files_quantize import is_quantize_rule_file, read_quantize_rules
+from featherweight.recipe.rule_file import parse_rules, rule_lines
+from featherweight.recipe.rule_file_prune import prune_rule
+from featherweight.recipe.rule_file_quantize import is_quantize_rule, quantize_rule
 from featherweight.recipe.store import Store  # noqa: TC001
 from featherweight.strict import build, one_of, plain, read_mapping, write_mapping
 
@@ -168,11 +169,13 @@ class Recipe:
         Raises:
             RecipeError: for anything that cannot be meant as written, naming the file and the key or line.
         """
-        if is_quantize_rule_file(path):
-            return cls(tuple(Rule(name, quantize=how) for name, how in read_quantize_rules(path)))
-        if is_rule_file(path):
-            return cls(tuple(Rule(name, prune) for name, prune in read_rule_file(path)))
-        return cls.from_dict(read_mapping(path), str(path))
+        lines = rule_lines(path)
+        if lines is None:
+            return cls.from_dict(read_mapping(path), str(path))
+        if is_quantize_rule(lines[0][1]):
+            quantized = parse_rules(path, lines, quantize_rule)
+            return cls(tuple(Rule(name, quantize=quantize) for name, quantize in quantized))
+        return cls(tuple(Rule(name, prune) for name, prune in parse_rules(path, lines, prune_rule)))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], where: str = "recipe") -> Recipe:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import lightning
 
+    from featherweight.data import ImageData
     from featherweight.pruning import Batch
 
 
@@ -39,6 +40,24 @@ def _another(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
         collate_fn=loader.collate_fn,
         generator=torch.Generator().manual_seed(seed),
     )
+
+
+def first_batches(images: ImageData, count: int) -> list[Batch]:
+    """The first training images of a data set in its order of epoch 0, fewer where it has no more.
+
+    Args:
+        images: the data set.
+        count: how many images, at least 1.
+    """
+    batches = images.train_batches()
+    batches.set_epoch(0)
+    chosen: list[Batch] = []
+    for inputs, labels in batches:
+        chosen.append((inputs[:count], labels[:count]))
+        count -= len(labels)
+        if count <= 0:
+            break
+    return chosen
 
 
 @contextlib.contextmanager

@@ -22,9 +22,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.pruning.dropout import dropout_feeds
-from featherweight.training.callbacks import AdjustDropout, PruneByRecipe, ShareByRecipe
+from featherweight.training.callbacks import AdjustDropout, LogCompression, PruneByRecipe, ShareByRecipe
 from featherweight.training.distillation import Teacher, all_answers
 from featherweight.training.live import LiveOnly
+from featherweight.training.metrics import EpochMetrics
 from featherweight.training.module import Batch, Classifier, ImagesInMemory
 from featherweight.training.progress import PhaseProgress
 from featherweight.training_steps import round_as_stored
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from featherweight.data import ImageData
     from featherweight.data.batches import Batches
+    from featherweight.training.loggers import RunLoggers
     from featherweight.training.spec import Phase, RunSpec
 
 
@@ -204,6 +206,8 @@ def train_phase(
     console: Console | None = None,
     teacher: torch.nn.Module | None = None,
     answers: dict[str, torch.Tensor] | None = None,
+    metrics: Path | None = None,
+    loggers: RunLoggers | None = None,
 ) -> None:
     """Train a network through one phase, in place.
 
@@ -216,6 +220,8 @@ def train_phase(
         console: where progress goes.
         teacher: the network that a phase with ``distill`` learns from.
         answers: of teachers that have been asked beforehand, by phase, for later phases.
+        metrics: a table that gets a line an epoch; none is kept unless given.
+        loggers: of the whole run.
 
     Raises:
         KeyboardInterrupt: where the user stopped it.
@@ -241,8 +247,14 @@ def train_phase(
     if phase.adjust_dropout:
         feeds = phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None
         callbacks.append(AdjustDropout(feeds))
+    if metrics is not None:
+        callbacks.append(EpochMetrics(name, metrics))
     first_epoch = sum(spec.phases()[earlier].epochs for earlier in order[: order.index(name)])
-    trainer = make_trainer(spec, phase, callbacks)
+    steps = math.ceil(len(images.train_batches()) / int(spec.trainer.get("accumulate_grad_batches", 1)))
+    if loggers is not None and loggers.loggers:
+        loggers.count_from(first_epoch * steps, first_epoch)
+        callbacks.append(LogCompression())
+    trainer = make_trainer(spec, phase, callbacks, loggers)
     module = PhaseClassifier(network, spec, phase, teacher)
     module.remember(images.train_batches(), first_epoch, {} if answers is None else answers)
     # What callbacks see before the first epoch must not depend on whether an earlier phase ran just now.
@@ -250,6 +262,9 @@ def train_phase(
     resumed = str(checkpoint) if checkpoint.exists() else None
     with _quiet_lightning(), _keyboard_interrupt(trainer):
         trainer.fit(module, LaterEpochs(images, first_epoch), ckpt_path=resumed, weights_only=True)
+    if loggers is not None:
+        done = first_epoch + phase.epochs
+        loggers.count_from(done * steps, done)
     _layout(network.cpu(), torch.contiguous_format)
     if name == "share":
         round_as_stored(network, spec.recipe)
@@ -281,8 +296,16 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
             dropout_feeds(network, phase.adjust_dropout if isinstance(phase.adjust_dropout, dict) else None)
 
 
-def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def make_trainer(
+    spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback], loggers: RunLoggers | None = None
+) -> lightning.Trainer:
     """A trainer with as little beside the training as can be; ``spec.trainer`` adds to it.
+
+    Args:
+        spec: the run; the loggers that it asks for are made beforehand.
+        phase: how long.
+        callbacks: of the trainer.
+        loggers: of the whole run.
 
     Raises:
         RecipeError: where an argument of ``spec.trainer`` is wrong.
@@ -293,7 +316,7 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     options = {
         "max_epochs": phase.epochs,
         "callbacks": callbacks,
-        "logger": False,
+        "logger": loggers.loggers if loggers is not None and loggers.loggers else False,
         "enable_checkpointing": True,
         "enable_progress_bar": False,
         "enable_model_summary": False,
@@ -304,7 +327,8 @@ def make_trainer(spec: RunSpec, phase: Phase, callbacks: list[lightning.Callback
     }
     try:
         with _quiet_lightning():
-            return lightning.Trainer(**{**options, **spec.trainer})
+            given = {name: value for name, value in spec.trainer.items() if name != "logger"}
+            return lightning.Trainer(**{**options, **given})
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         raise RecipeError(f"trainer: {error}") from None
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import lightning
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from featherweight.training.module import Classifier
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 #: Seconds between two updates of the bar; more often is more than an eye sees, and costs time.
 REFRESH_SECONDS = 0.2
 
+#: Columns below which there is no place for a bar and for all figures.
+BAR_WIDTH = 76
 
 #: Seconds between two lines on a long computation, and how long one must have taken to be told at its end.
 LINE_SECONDS, WORTH_TELLING_SECONDS = 10.0, 2.0
@@ -85,17 +88,16 @@ class PhaseProgress(lightning.Callback):
         """Draw the bar."""
         if self.console is None or not self.console.is_terminal or not trainer.is_global_zero:
             return
-        self._bar = Progress(
+        columns: list[ProgressColumn] = [
             TextColumn(f"[bold]{self.phase:<6}"),
-            BarColumn(bar_width=None),
             TextColumn("{task.fields[epoch]}"),
             TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-            expand=True,
-            auto_refresh=False,
-        )
-        total = (trainer.max_epochs or 0) * trainer.num_training_batches
+        ]
+        if self.console.width >= BAR_WIDTH:
+            columns.insert(1, BarColumn(bar_width=None))
+            columns.append(TimeRemainingColumn(compact=True))
+        self._bar = Progress(*columns, console=self.console, expand=True, auto_refresh=False)
+        total = _batches_in_all(trainer)
         self._task = self._bar.add_task("", total=total, epoch="", figures="")
         self._bar.start()
 
@@ -117,18 +119,16 @@ class PhaseProgress(lightning.Callback):
             self._show(trainer)
         elif self.console is not None and trainer.is_global_zero:
             seconds = time.perf_counter() - self._epoch_began
-            epoch = f"{trainer.current_epoch + 1:>3}/{trainer.max_epochs}"
-            self.console.print(
-                f"{self.phase:<6} {epoch}  {_figures(trainer)}  {seconds:.1f} s", highlight=False
-            )
+            line = f"{self.phase:<6} {_epoch(trainer):>6}  {_figures(trainer)}  {seconds:.1f} s"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _show(self, trainer: lightning.Trainer) -> None:
         assert self._bar is not None  # noqa: S101  (callers check)
         self._bar.update(
             self._task,
             completed=trainer.global_step,
-            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-            figures=_figures(trainer),
+            epoch=_epoch(trainer),
+            figures=_figures(trainer, self._bar.console.width),
         )
         self._bar.refresh()
 
@@ -148,8 +148,27 @@ class PhaseProgress(lightning.Callback):
             self._bar = None
 
 
-def _figures(trainer: lightning.Trainer) -> str:
-    """What is known so far, in as few characters as will do."""
+def _epoch(trainer: lightning.Trainer) -> str:
+    """The epoch, and of how many where that is known."""
+    known = trainer.max_epochs is not None and trainer.max_epochs > 0
+    return f"{trainer.current_epoch + 1}/{trainer.max_epochs}" if known else f"{trainer.current_epoch + 1}"
+
+
+def _batches_in_all(trainer: lightning.Trainer) -> float | None:
+    """Steps of the optimizer that are to come, as far as anybody knows."""
+    if trainer.max_steps > 0:
+        return float(trainer.max_steps)
+    total = float(trainer.estimated_stepping_batches) if (trainer.max_epochs or -1) > 0 else math.inf
+    return total if math.isfinite(total) else None
+
+
+def _figures(trainer: lightning.Trainer, width: int | None = None) -> str:
+    """What is known so far, in as few characters as will do.
+
+    Args:
+        trainer: of the phase.
+        width: of the terminal in columns; where it is narrow, what matters least is left out.
+    """
     metrics = trainer.callback_metrics
     parts = []
     if isinstance(trainer.lightning_module, Classifier):
@@ -158,4 +177,6 @@ def _figures(trainer: lightning.Trainer) -> str:
         parts.append(f"val {100 * float(metrics['val_accuracy']):.2f} %")
     if "sparsity" in metrics:
         parts.append(f"pruned {100 * float(metrics['sparsity']):.1f} %")
+    if width is not None and width < BAR_WIDTH:
+        parts = parts[-1:]
     return "  ".join(parts)

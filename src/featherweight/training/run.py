@@ -15,6 +15,8 @@ from safetensors.torch import load_file as load_safetensors
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
+from featherweight.analysis.report import REPORT, write_report
+from featherweight.analysis.results import Result, Validation
 from featherweight.analysis.sizes import measure_file
 from featherweight.channel_rules import check_channel_rules, prune_channels_by, removes_channels
 from featherweight.compression import encode_state
@@ -26,7 +28,8 @@ from featherweight.interop.safetensors import write_safetensors
 from featherweight.rule_targets import rules_to_prune
 from featherweight.strict import read_mapping, write_mapping
 from featherweight.training.evaluate import evaluate
-from featherweight.training.outcome import Result, Validation
+from featherweight.training.loggers import RunLoggers
+from featherweight.training.metrics import METRICS
 from featherweight.training.phases import check_phases, seed_all, train_phase
 from featherweight.training.progress import LoggedProgress
 from featherweight.training.spec import RunSpec
@@ -48,10 +51,10 @@ class Run:
 
     Files: ``run.yaml`` (the run file with its recipe), ``fit.safetensors``, ``prune.safetensors`` and
     ``share.safetensors`` (the weights after each phase), ``channels.safetensors`` (the network after its
-    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``state.json``,
-    ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json`` (the steps of such a
-    schedule), the compressed file ``NAME.fwt``,
-    ``validation.json`` (where it stopped before the test) and ``result.json``.
+    channels were removed, if a rule says so), ``checkpoints/`` (of the phase at work), ``metrics.csv`` (a
+    line an epoch), ``state.json``, ``bits.yaml`` (of tensors with ``bits: auto``), ``accuracy_bounded.json``
+    (the steps of such a schedule), the compressed file ``NAME.fwt``, ``validation.json`` (where it stopped
+    before the test), ``result.json`` and ``report.html``.
 
     Args:
         spec: what to do.
@@ -62,6 +65,7 @@ class Run:
         self.spec = spec
         self.directory = directory
         self._new = False
+        self._loggers = RunLoggers()
         self._answers: dict[str, torch.Tensor] = {}  # of teachers, asked once for all phases
 
     @classmethod
@@ -112,9 +116,9 @@ class Run:
                 file cannot be written.
             KeyboardInterrupt: where the user stopped it; ``resume`` goes on.
         """
-        images = self._make_file(console)
-        result = self._test(images)
-        _write_json(self.directory / "result.json", asdict(result))
+        with self._loggers:
+            result = self._test(self._make_file(console))
+            self._finish(result, "result.json")
         return result
 
     def execute_without_test(self, console: Console | None = None) -> Validation:
@@ -129,8 +133,9 @@ class Run:
         """
         if not len(self._images().validation_batches()):
             raise RecipeError("there are no validation images to try the file on: set data.validation_split")
-        validation = self._validate(self._make_file(console))
-        _write_json(self.directory / "validation.json", asdict(validation))
+        with self._loggers:
+            validation = self._validate(self._make_file(console))
+            self._finish(validation, "validation.json")
         return validation
 
     def _make_file(self, console: Console | None) -> ImageData:
@@ -150,7 +155,9 @@ class Run:
                 "an accuracy_bounded schedule needs validation images; give the data a validation_split"
             )
         check_channel_rules(network, self.spec.recipe, next(iter(images.train_batches()))[0])
+        self._loggers.make(self.spec, self.directory)
         self._begin()
+        self._loggers.open()
         for name in self.spec.phases():
             if name == "share":
                 self._choose_bits(network, images)
@@ -196,11 +203,10 @@ class Run:
             self._remove_channels(network, images)
         if not done.exists():
             checkpoint = self.directory / "checkpoints" / f"{name}.ckpt"
+            more = self._teacher(name), self._answers, self.directory / METRICS, self._loggers
             began = time.perf_counter()
             try:
-                train_phase(
-                    name, self.spec, network, images, checkpoint, console, self._teacher(name), self._answers
-                )
+                train_phase(name, self.spec, network, images, checkpoint, console, *more)
             finally:
                 self._add_seconds(name, time.perf_counter() - began)
             write_safetensors(network.state_dict(), done)
@@ -325,6 +331,16 @@ class Run:
         dense.load_state_dict(load_safetensors(self.directory / "fit.safetensors"))
         load_model(compressed, self.file)
         return dense, compressed
+
+    def _finish(self, outcome: Result | Validation, name: str) -> None:
+        """Write down what came of the run, draw its page and log both; with that the run is done."""
+        figures = asdict(outcome)
+        _write_json(self.directory / name, figures)
+        try:
+            write_report(self.directory, self.directory / REPORT, overwrite=True)
+        except Exception as error:
+            logger.warning("the report was not written (%s); featherweight report tries again", error)
+        self._loggers.finish(figures, self.directory)
 
     def _seconds(self) -> dict[str, float]:
         path = self.directory / "state.json"

@@ -132,7 +132,8 @@ class RunSpec:
             the same network but for the order of its sums, and faster where most of it is pruned.
         seed: of the weights, the order of the data and everything else that is random.
         threads: compute threads on the CPU; small networks are fastest on one. All cores unless given.
-        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``.
+        trainer: further arguments of Lightning's ``Trainer``, such as ``precision`` or ``accelerator``;
+            ``logger`` is ``tensorboard``, ``wandb``, a ``class_path`` with ``init_args``, or a list of such.
     """
 
     name: str
@@ -208,12 +209,22 @@ def read_model_and_data(path: str | Path) -> tuple[ClassSpec, ClassSpec]:
     Raises:
         RecipeError: where either is missing or malformed.
     """
-    data = read_mapping(path)
-    found = []
-    for key, inner in (("model", "network"), ("data", "images")):
-        value = data.get(key)
-        if not isinstance(value, dict):
-            raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
-        value = value["init_args"] if inner in (value.get("init_args") or {}) else value
-        found.append(build(ClassSpec, value.get(inner, value), f"{path}: {key}"))
-    return found[0], found[1]
+    return read_model(path), _read_class(path, "data", "images")
+
+
+def read_model(path: str | Path) -> ClassSpec:
+    """The network of a run file, of a configuration for ``featherweight fit``, or of a file with it alone.
+
+    Raises:
+        RecipeError: where it is missing or malformed.
+    """
+    return _read_class(path, "model", "network")
+
+
+def _read_class(path: str | Path, key: str, inner: str) -> ClassSpec:
+    """The class under ``key``, or, of Lightning's configurations, under ``inner`` among its arguments."""
+    value = read_mapping(path).get(key)
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path}: {key} is missing; expected class_path and init_args under it")
+    value = value["init_args"] if inner in (value.get("init_args") or {}) else value
+    return build(ClassSpec, value.get(inner, value), f"{path}: {key}")

@@ -18,10 +18,9 @@ networks" (2021), for its proximal steps.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import torch
 
 from featherweight.pruning.importance.factors import soft_threshold, train_factors
 from featherweight.pruning.importance.protocol import NetworkImportance, above_zero, at_least
@@ -29,14 +28,16 @@ from featherweight.pruning.importance.protocol import NetworkImportance, above_z
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
+
     from featherweight.pruning.importance.calibration import Calibration
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True)
-class L1Gate(NetworkImportance):
-    """abs(c), c trained under the loss plus λ Σ abs(c).
+class _Gate(NetworkImportance):
+    """abs(c) of factors that ``step`` has trained.
 
     Attributes:
         penalty: λ.
@@ -51,75 +52,61 @@ class L1Gate(NetworkImportance):
     samples: int = 4096
 
     def __post_init__(self) -> None:
-        _check(self.penalty, self.lr, self.epochs, self.samples)
+        at_least("penalty", self.penalty, 0)
+        above_zero("lr", self.lr)
+        at_least("epochs", self.epochs, 1)
+        at_least("samples", self.samples, 1)
 
     def scores(
         self, weights: Mapping[str, torch.Tensor], granularity: str, calibration: Calibration
     ) -> dict[str, torch.Tensor]:
         """Score the groups of some weights."""
-        moments = _Moments()
+        moments: dict[str, _Moments] = defaultdict(_Moments)
 
         def step(name: str, factor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-            mean, scale = moments.update(name, gradient)
-            return soft_threshold(factor - self.lr * scale * mean, self.lr * scale * self.penalty)
+            return self.step(factor, gradient, moments[name])
 
         batches = calibration.examples(self.samples)
         factors = train_factors(weights, granularity, batches, calibration, self.epochs, step)
         return {name: factor.abs() for name, factor in factors.items()}
+
+    def step(self, factor: torch.Tensor, gradient: torch.Tensor, moments: _Moments) -> torch.Tensor:
+        """The factors of a tensor after one more step."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class L2Gate(NetworkImportance):
-    """abs(c), c trained under the loss plus λ Σ c².
+class L1Gate(_Gate):
+    """abs(c), c trained under the loss plus λ Σ abs(c)."""
 
-    Attributes:
-        penalty: λ.
-        lr: η, the most that a factor moves in a step.
-        epochs: times that the examples are gone through.
-        samples: examples, at most.
-    """
+    def step(self, factor: torch.Tensor, gradient: torch.Tensor, moments: _Moments) -> torch.Tensor:
+        """A proximal step."""
+        mean, scale = moments.update(gradient)
+        return soft_threshold(factor - self.lr * scale * mean, self.lr * scale * self.penalty)
 
-    penalty: float = 3e-5
-    lr: float = 0.03
-    epochs: int = 3
-    samples: int = 4096
 
-    def __post_init__(self) -> None:
-        _check(self.penalty, self.lr, self.epochs, self.samples)
+@dataclass(frozen=True)
+class L2Gate(_Gate):
+    """abs(c), c trained under the loss plus λ Σ c²."""
 
-    def scores(
-        self, weights: Mapping[str, torch.Tensor], granularity: str, calibration: Calibration
-    ) -> dict[str, torch.Tensor]:
-        """Score the groups of some weights."""
-        moments = _Moments()
-
-        def step(name: str, factor: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-            mean, scale = moments.update(name, gradient + 2 * self.penalty * factor)
-            return factor - self.lr * scale * mean
-
-        batches = calibration.examples(self.samples)
-        factors = train_factors(weights, granularity, batches, calibration, self.epochs, step)
-        return {name: factor.abs() for name, factor in factors.items()}
+    def step(self, factor: torch.Tensor, gradient: torch.Tensor, moments: _Moments) -> torch.Tensor:
+        """A step along the gradient of loss and penalty."""
+        mean, scale = moments.update(gradient + 2 * self.penalty * factor)
+        return factor - self.lr * scale * mean
 
 
 class _Moments:
-    """Adam's running means of gradients and their squares, by tensor."""
+    """Adam's running means of the gradients of a tensor and of their squares."""
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[int, torch.Tensor, torch.Tensor]] = {}
+        self._steps = 0
+        self._mean: torch.Tensor | float = 0.0
+        self._square: torch.Tensor | float = 0.0
 
-    def update(self, name: str, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The corrected mean m̂ after one more gradient, and 1 / (√v̂ + ε)."""
-        zeros = torch.zeros_like(gradient)
-        t, m, v = self._held.get(name, (0, zeros, zeros))
-        t, m = t + 1, _BETA_1 * m + (1 - _BETA_1) * gradient
-        v = _BETA_2 * v + (1 - _BETA_2) * gradient.square()
-        self._held[name] = t, m, v
-        return m / (1 - _BETA_1**t), 1 / ((v / (1 - _BETA_2**t)).sqrt() + _EPSILON)
-
-
-def _check(penalty: float, lr: float, epochs: int, samples: int) -> None:
-    at_least("penalty", penalty, 0)
-    above_zero("lr", lr)
-    at_least("epochs", epochs, 1)
-    at_least("samples", samples, 1)
+        self._steps += 1
+        mean = self._mean = _BETA_1 * self._mean + (1 - _BETA_1) * gradient
+        square = self._square = _BETA_2 * self._square + (1 - _BETA_2) * gradient.square()
+        corrected = square / (1 - _BETA_2**self._steps)
+        return mean / (1 - _BETA_1**self._steps), 1 / (corrected.sqrt() + _EPSILON)

@@ -2,6 +2,7 @@
 
 from featherweight.training.callbacks.dropout import AdjustDropout
 from featherweight.training.callbacks.iterative_pruning import IterativePruning
+from featherweight.training.callbacks.log_compression import LogCompression
 from featherweight.training.callbacks.pruning_functions import L1Threshold
 from featherweight.training.callbacks.quantization import Quantization
 from featherweight.training.callbacks.recipe_callbacks import PruneByRecipe, ShareByRecipe
@@ -11,6 +12,7 @@ __all__ = [
     "AdjustDropout",
     "IterativePruning",
     "L1Threshold",
+    "LogCompression",
     "PruneByRecipe",
     "Quantization",
     "SaveCompressed",

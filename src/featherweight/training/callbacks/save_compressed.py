@@ -11,6 +11,8 @@ import lightning
 from featherweight.coding import DEFAULT_CODER, coder_by_name
 from featherweight.errors import RecipeError
 from featherweight.files import save_model
+from featherweight.training.callbacks.log_compression import large_weights
+from featherweight.training.loggers import REPORT, log_histograms, log_report
 from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ class SaveCompressed(lightning.Callback):
         start_epoch: with ``monitor``, epochs before this one do not count: those before quantization,
             say, whose files would be large.
 
-    Logs ``file_bytes`` and ``file_ratio`` each time.
+    Logs ``file_bytes``, ``file_ratio`` and histograms of the weights each time, and a ``report.html`` that
+    lies beside the file.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class SaveCompressed(lightning.Callback):
         logger.info("wrote %s: %d bytes, %.1f× smaller than the dense model", path, size, ratio)
         for log in trainer.loggers:
             log.log_metrics({"file_bytes": size, "file_ratio": ratio}, step=trainer.global_step)
+        log_histograms(trainer.loggers, large_weights(model), trainer.global_step)
+        log_report(trainer.loggers, path.with_name(REPORT))
 
     def state_dict(self) -> dict[str, float | None]:
         """The best value so far."""

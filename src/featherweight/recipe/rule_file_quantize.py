@@ -10,8 +10,6 @@ bits, the sign included; it may be left out. The name may be a glob. ``#`` start
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from featherweight.errors import RecipeError
 from featherweight.recipe.quantize import Quantize
 
@@ -30,54 +28,20 @@ METHOD_NAMES = {
 _INITS = {"kmeans++": "k-means++", "random": "forgy", "default": "linear"}
 
 _FORM = "name method bits [initialization or integer bits]"
-_MAPPINGS = (".yaml", ".yml", ".json")
 
 
-def is_quantize_rule_file(path: str | Path) -> bool:
-    """Whether a file is one of these: neither YAML nor JSON, and its first line gives a method."""
-    path = Path(path)
-    if path.suffix in _MAPPINGS:
-        return False
-    try:
-        lines = _lines(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # reading it as something else tells what is wrong
-    words = lines[0][1].split() if lines else []
+def is_quantize_rule(text: str) -> bool:
+    """Whether a line of a rule file gives a method rather than a granularity."""
+    words = text.split()
     return len(words) > 1 and words[1] in METHOD_NAMES
 
 
-def read_quantize_rules(path: str | Path) -> list[tuple[str, Quantize]]:
-    """Names of tensors and how to quantize them, in the file's order.
+def quantize_rule(text: str) -> tuple[str, Quantize]:
+    """The name of a tensor and how to quantize it, from one line.
 
     Raises:
-        RecipeError: for a line that cannot be meant as written, naming the file and the line.
+        RecipeError: for what cannot be meant as written.
     """
-    path = Path(path)
-    found: list[tuple[str, Quantize]] = []
-    seen: dict[str, int] = {}
-    for number, text in _lines(path.read_text(encoding="utf-8")):
-        try:
-            name, quantize = _rule(text)
-        except RecipeError as error:
-            raise RecipeError(f"{path}, line {number}: {error}") from None
-        if name in seen:
-            raise RecipeError(
-                f"{path}, line {number}: {name} has a rule in line {seen[name]}; keep one of them"
-            )
-        seen[name] = number
-        found.append((name, quantize))
-    return found
-
-
-def _lines(text: str) -> list[tuple[int, str]]:
-    """Lines that say something, with their numbers."""
-    stripped = [
-        (i, line.partition("#")[0].strip()) for i, line in enumerate(text.lstrip("\ufeff").splitlines(), 1)
-    ]
-    return [(number, line) for number, line in stripped if line]
-
-
-def _rule(text: str) -> tuple[str, Quantize]:
     words = text.split()
     if not 3 <= len(words) <= 4:
         raise RecipeError(f"expected {_FORM}, got {text!r}")
