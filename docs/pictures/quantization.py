@@ -226,7 +226,7 @@ def budget(networks: Networks) -> Picture:
     chosen = {}
     for mean in (2.5, 3.5, 5.0):
         recipe = fw.choose_bits(state, fw.Recipe((rule,), budget=fw.Budget(mean_bits=mean)))
-        chosen[mean] = [recipe.rule_for(name).quantize.bits for name in names]
+        chosen[mean] = [recipe.bits[name] for name in names]
 
     def draw(theme: Theme) -> Figure:
         figure, (axes,) = new_figure(theme, 1, columns=1, width=6.6)
