@@ -24,7 +24,7 @@ OUTSIDE = Path("project")
 #: Pages from outside of ``docs/`` that the navigation names.
 PAGES = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
-#: What docstrings say to Sphinx, as it comes out in HTML: the role, and a name of which ``~`` keeps the last part.
+#: What docstrings say to Sphinx, as HTML: a role, and a name of which ``~`` keeps the last part.
 _ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj):\s*<code>(~?)([^<]*)</code>")
 
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)")
