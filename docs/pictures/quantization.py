@@ -169,7 +169,7 @@ def uniform(networks: Networks) -> Picture:
     def draw(theme: Theme) -> Figure:
         figure, panels = new_figure(theme, 2, columns=2)
         for axes, (name, q) in zip(panels, ways.items(), strict=True):
-            gap = np.diff(_values(q)).min()
+            gap = np.diff(np.sort(_values(q))).min()
             _shared(axes, theme, weights, q, f"{name}: fc1 in 4 bits, step {gap:.4f}")
         return figure
 
