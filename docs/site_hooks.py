@@ -24,6 +24,9 @@ OUTSIDE = Path("project")
 #: Pages from outside of ``docs/`` that the navigation names.
 PAGES = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
+#: What docstrings say to Sphinx, as HTML: a role, and a name of which ``~`` keeps the last part.
+_ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj):\s*<code>(~?)([^<]*)</code>")
+
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)")
 
 
@@ -57,6 +60,11 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     directories = re.compile(r"\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)\)")
     markdown = directories.sub(lambda m: m[1] if _target(source, m[2]).is_dir() else m[0], markdown)
     return _LINK.sub(moved, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Take Sphinx's roles out of the docstrings of the API reference."""
+    return _ROLE.sub(lambda m: f"<code>{m[2].rpartition('.')[2] if m[1] else m[2]}</code>", html)
 
 
 def _target(source: Path, link: str) -> Path:

@@ -169,7 +169,7 @@ def uniform(networks: Networks) -> Picture:
     def draw(theme: Theme) -> Figure:
         figure, panels = new_figure(theme, 2, columns=2)
         for axes, (name, q) in zip(panels, ways.items(), strict=True):
-            gap = np.diff(_values(q)).min()
+            gap = np.diff(np.sort(_values(q))).min()
             _shared(axes, theme, weights, q, f"{name}: fc1 in 4 bits, step {gap:.4f}")
         return figure
 
@@ -226,7 +226,7 @@ def budget(networks: Networks) -> Picture:
     chosen = {}
     for mean in (2.5, 3.5, 5.0):
         recipe = fw.choose_bits(state, fw.Recipe((rule,), budget=fw.Budget(mean_bits=mean)))
-        chosen[mean] = [recipe.rule_for(name).quantize.bits for name in names]
+        chosen[mean] = [recipe.bits[name] for name in names]
 
     def draw(theme: Theme) -> Figure:
         figure, (axes,) = new_figure(theme, 1, columns=1, width=6.6)
