@@ -63,7 +63,7 @@ def test_the_headline_has_the_results_figures(run: Path, page: str) -> None:
         f"{100 * kept / total:.1f} %",
     ]
     assert "97.50 % dense; error 2.50 → 3.25 %" in page
-    assert "<dt>test accuracy, from the file</dt>" in page
+    assert "<dt>test accuracy</dt>" in page
 
 
 def test_recipe_and_command_are_there_as_text(page: str) -> None:
@@ -200,7 +200,7 @@ def test_a_run_without_the_test_tells_its_validation_accuracy(tmp_path: Path) ->
     run = make_run(tmp_path / "run")
     (run / "result.json").rename(run / "validation.json")
     page = report_page(gather(run))
-    assert "<dt>validation accuracy, from the file</dt>" in page
+    assert "<dt>validation accuracy</dt>" in page
     assert ">96.75 %</dd>" in page
 
 
@@ -257,7 +257,10 @@ def test_the_waterfall_by_hand(tmp_path: Path) -> None:
     assert [step.bytes for step in steps] == expected
     assert [step.name for step in steps] == ["dense", "pruned", "shared", "coded"]
     assert [step.before for step in steps] == [1000, *expected[:-1]]
-    assert steps[1].ratio == f"{1000 / expected[1]:.1f}×"
+    assert steps[1].ratio == f"{1000 / expected[1]:.1f}× smaller"
+    assert steps[1].factor == ""
+    assert steps[2].factor == f"{expected[1] / expected[2]:.2f}× by this step"
+    assert steps[3].factor == ""  # so small a file is larger than what it holds
 
 
 @pytest.mark.parametrize("shape", [(7, 11), (144, 288), (145, 289), (1, 5000), (700, 3)])
@@ -279,6 +282,7 @@ def test_strengths_tell_sparse_from_empty() -> None:
     levels, fullest = strengths(np.array([[0, 1e-6, 0.125, 0.5]]), 16)
     assert levels.tolist() == [[0, 1, 8, 15]]
     assert fullest == 0.5
+    assert strengths(np.array([[0.01, 0.0625]]), 16)[0].tolist() == [[3, 8]]
     assert strengths(np.zeros((2, 2)), 16)[0].tolist() == [[0, 0], [0, 0]]
 
 

@@ -175,4 +175,4 @@ def test_report_of_what_is_no_run(command: Any, tmp_path: Path) -> None:
 def test_help_shows_an_example(command: Any, verb: str) -> None:
     code, out, _ = command(verb, "--help")
     assert code == 0
-    assert f"example:\n  featherweight {verb} " in out
+    assert f"\nexamples:\n  featherweight {verb} " in out

@@ -28,7 +28,7 @@ def test_help_lists_every_verb_in_80_columns(command):
 def test_help_of_a_verb_shows_an_example(command, verb):
     code, out, err = command(verb, "--help")
     assert (code, err) == (0, "")
-    assert f"example:\n  featherweight {verb} " in out
+    assert f"\nexamples:\n  featherweight {verb} " in out
 
 
 def test_version(command):

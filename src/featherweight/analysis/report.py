@@ -154,7 +154,7 @@ def _tiles(source: ReportSource, gone: float) -> list[_Tile]:
         if dense is not None:
             note = f"{100 - dense:.2f} % dense; error {dense:.2f} → {error:.2f} %"
         split = "test" if source.result["tested"] else "validation"
-        tiles.append(_Tile(f"{split} accuracy, from the file", f"{100 - error:.2f} %", note))
+        tiles.append(_Tile(f"{split} accuracy", f"{100 - error:.2f} %", note))
     weights = [tensor for tensor in sizes.stored if len(tensor.shape) > 1] or list(sizes.stored)
     alive, total = sum(t.nonzero for t in weights), sum(t.numel for t in weights)
     kept = percent(fraction([alive], [total]), 1).replace("%", " %")

@@ -81,17 +81,19 @@ class Step:
 
     @property
     def ratio(self) -> str:
-        """How much smaller than dense."""
-        return times(self.dense / self.bytes) if self._smaller_than(self.dense) else ""
+        """How much smaller than dense, or larger."""
+        if 0 in (self.bytes, self.dense) or self.bytes == self.dense:
+            return ""
+        if self.bytes > self.dense:
+            return f"{times(self.bytes / self.dense)} larger"
+        return f"{times(self.dense / self.bytes)} smaller"
 
     @property
     def factor(self) -> str:
-        """How much smaller by this step alone."""
-        return times(self.before / self.bytes, 2) if self._smaller_than(self.before) else ""
-
-    def _smaller_than(self, other: int) -> bool:
-        """Whether a ratio to it says anything."""
-        return 0 not in (self.bytes, other) and self.bytes != other
+        """How much smaller by this step alone, where it is not the first."""
+        if not self.bytes or not self.bytes < self.before < self.dense:
+            return ""
+        return f"{times(self.before / self.bytes, 2)} by this step"
 
 
 def waterfall(sizes: ModelSizes, dense: int) -> list[Step]:

@@ -33,6 +33,9 @@ _SAMPLE, _CHUNK = 1 << 20, 1 << 22
 #: Beyond it a range of doubles has no width.
 _GREATEST = 1e300
 
+#: No layer whose cells are all emptier than this has the full colour.
+_FULL_COLOUR = 0.25
+
 #: Cells of a picture at most, down and across.
 MOST_ROWS, MOST_COLUMNS = 144, 288
 
@@ -217,9 +220,10 @@ def _blocks(matrix: NDArray[np.bool_], starts: NDArray[np.int64]) -> Iterator[ND
 
 
 def strengths(density: NDArray[np.float64], levels: int) -> tuple[NDArray[np.uint8], float]:
-    """Cells as levels of a colour, the fullest at the highest, any that is not empty above 0.
+    """Cells as levels of a colour, any that is not empty above 0.
 
-    Levels go with the root of the density, so that sparse cells can be told from empty ones.
+    Levels go with the root of the density, so that sparse cells can be told from empty ones. The highest is
+    that of the fullest cell, or of a quarter where all are emptier: a sparse layer is pale as a whole.
 
     Returns:
         The levels, and the density of the fullest cell.
@@ -227,7 +231,7 @@ def strengths(density: NDArray[np.float64], levels: int) -> tuple[NDArray[np.uin
     fullest = float(density.max())
     if not fullest:
         return np.zeros(density.shape, np.uint8), 0.0
-    return np.ceil(np.sqrt(density / fullest) * (levels - 1)).astype(np.uint8), fullest
+    return np.ceil(np.sqrt(density / max(fullest, _FULL_COLOUR)) * (levels - 1)).astype(np.uint8), fullest
 
 
 def picture_size(rows: int, columns: int, width: int = 320, most_height: int = 160) -> tuple[int, int]:

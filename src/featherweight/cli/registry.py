@@ -120,11 +120,13 @@ GROUPS: dict[str, tuple[Verb, ...]] = {
             "report",
             "draw a page about a run or a file, to open in a browser",
             "featherweight report runs/lenet300-mnist -o report.html",
+            more=("featherweight report model.fwt -o model.html --force",),
         ),
         Verb(
             "compare",
-            "set files of one network side by side: bytes and errors of weights",
-            "featherweight compare dense.safetensors model.fwt --config recipes/lenet300-mnist.yaml",
+            "set files of one network side by side, with errors of weights",
+            "featherweight compare dense.safetensors model.fwt --config run.yaml",
+            more=("featherweight compare dense.safetensors small.fwt smaller.fwt --json",),
         ),
     ),
     "files": (
