@@ -104,16 +104,24 @@ def _codebooks_of_every_way() -> list[tuple[str, bytes, int]]:
 def raw_samples(coder_name: str) -> list[Sample]:
     """Byte patterns of every item size; those that a coder declines are left out."""
     generator = np.random.default_rng(0)
-    samples = []
+    patterns: list[tuple[str, tuple[int, ...], np.ndarray]] = []
     for dtype in ("float32", "int8", "complex128", "bool", "float16"):
         noise = generator.integers(0, 2 if dtype == "bool" else 256, (60, ITEM_SIZES[dtype]), np.uint8)
         for kept in (0.1, 1.0):
             items = np.where(generator.random((60, 1)) < kept, noise, 0).astype(np.uint8)
-            payload = RAW_CODERS[coder_name].encode(items.reshape(-1), ITEM_SIZES[dtype])
-            if payload is not None:
-                at = len(payload) // 4 + 1
-                sections = {"head": payload[:at], "body": payload[at:]}
-                samples.append(Sample(dtype, (5, 12), RAW_CODERS[coder_name].id, sections))
+            patterns.append((dtype, (5, 12), items))
+    # Weights whose rows differ in scale, enough of them for each kind of plane.
+    weights = generator.normal(size=(32, 72)) * 2.0 ** generator.integers(-6, 1, (32, 1))
+    patterns.append(("float32", (32, 72), weights.astype("<f4").view(np.uint8).reshape(-1, 4)))
+    bfloat16 = weights.astype("<f4").view("<u4") >> 16
+    patterns.append(("bfloat16", (32, 72), bfloat16.astype("<u2").view(np.uint8).reshape(-1, 2)))
+    samples = []
+    for dtype, shape, items in patterns:
+        payload = RAW_CODERS[coder_name].encode(items.reshape(-1), ITEM_SIZES[dtype])
+        if payload is not None:
+            at = len(payload) // 4 + 1
+            sections = {"head": payload[:at], "body": payload[at:]}
+            samples.append(Sample(dtype, shape, RAW_CODERS[coder_name].id, sections))
     return samples
 
 
