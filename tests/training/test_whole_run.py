@@ -370,7 +370,6 @@ def test_stopped_before_weights_are_shared_by_gradients(tmp_path: Path) -> None:
     assert again.file.read_bytes() == runs[0].file.read_bytes()
 
 
-
 @pytest.mark.parametrize("step", ["encode_state", "save_file", "load_model", "measure_file", "evaluate"])
 def test_stopped_after_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, whole: Run, step: str
