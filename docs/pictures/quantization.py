@@ -138,8 +138,8 @@ def _entropy(q: QuantizedTensor) -> float:
 
 def ecsq(networks: Networks) -> Picture:
     """Bits against error."""
-    weights = networks.weights("lenet300", FC1)
-    plain = [quantize_kmeans(weights, b, init="optimal", fix_zeros=False) for b in (1, 2, 3, 4)]
+    weights = _pruned(networks)
+    plain = [quantize_kmeans(weights, b, init="optimal", fix_zeros=True) for b in (2, 3, 4, 5)]
     constrained = [
         quantize_ecsq(weights, 5, lagrangian, init="optimal", rate="entropy")
         for lagrangian in (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -148,8 +148,8 @@ def ecsq(networks: Networks) -> Picture:
 
     def draw(theme: Theme) -> Figure:
         figure, (left, right) = new_figure(theme, 2, columns=2, width=5.0)
-        zeros = (_dense(chosen) == 0).mean()
-        _shared(left, theme, weights, chosen, f"fc1, λ 0.05: {100 * zeros:.0f} % become 0")
+        before, after = (100 * (w == 0).mean() for w in (weights, _dense(chosen)))
+        _shared(left, theme, weights, chosen, f"fc1, λ 0.05: from {before:.1f} to {after:.1f} % zeros")
         for name, found, colour in (("k-means", plain, theme.muted), ("ecsq", constrained, theme.accent)):
             points = [(_entropy(q), sqnr(weights, _dense(q))) for q in found]
             right.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
@@ -197,7 +197,7 @@ def output_aware(networks: Networks) -> Picture:
     """Errors of a kernel that cancel."""
     weights = networks.weights("lenet5", "conv2.weight")
     nearest = quantize_optimal(weights, BITS, fix_zeros=False)
-    rounded = round_to_outputs(weights, nearest)
+    rounded = round_to_outputs(weights, nearest, zeros_stay=False)
     sums = {
         name: (weights - _dense(q)).reshape(-1, weights[0, 0].size).sum(axis=1)
         for name, q in (("nearest", nearest), ("rounding: outputs", rounded))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -339,6 +340,19 @@ def test_other_loggers_get_no_histograms(tmp_path: Path) -> None:
         LogCompression(every_epochs=0)
 
 
+@pytest.fixture
+def as_a_program(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What ``featherweight fit`` finds and leaves: arguments, loggers, and a library's deprecation."""
+    package = logging.getLogger("featherweight")
+    handlers, level = list(package.handlers), package.level
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    monkeypatch.setattr(sys, "argv", ["featherweight", "fit"])
+    yield
+    package.handlers = handlers
+    package.setLevel(level)
+
+
+@pytest.mark.usefixtures("as_a_program")
 def test_fit_goes_on_without_a_logger_that_cannot_begin(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
