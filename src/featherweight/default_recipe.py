@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from featherweight.errors import CheckpointError
-from featherweight.recipe import Budget, Prune, Quantize, Recipe, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from featherweight.lazy import TensorSpec
+    from featherweight.recipe import Budget, Quantize, Recipe
 
 #: Bits that the paper gives to convolutions and to fully connected layers, by their number of dimensions.
 CONVOLUTION_BITS, MATRIX_BITS = 8, 5
@@ -52,6 +52,9 @@ def default_recipe(
     Raises:
         CheckpointError: if there is no such tensor.
     """
+    # Recipes need PyTorch, which help and completion, who ask for the bits above, do without.
+    from featherweight.recipe import Prune, Quantize, Recipe, Rule
+
     floats = [(name, spec) for name, spec in specs.items() if spec.dtype.startswith(("float", "bfloat"))]
     layers = [(name, spec) for name, spec in floats if len(spec.shape) > 1 and not _NORM.search(name)]
     embeddings = [name for name, spec in layers if _EMBEDDING.search(name) and _is_looked_up(spec)]
@@ -112,6 +115,8 @@ def _is_looked_up(spec: TensorSpec) -> bool:
 
 def _usual(bits: str | int) -> Quantize:
     """Few bits rounded so that outputs change least; with many there is nothing to gain."""
+    from featherweight.recipe import Quantize
+
     if isinstance(bits, str) or bits > OUTPUT_AWARE_BITS:
         return Quantize(bits=bits)
     return Quantize("optimal", bits, fix_zeros=None, rounding="outputs")

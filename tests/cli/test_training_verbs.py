@@ -176,7 +176,10 @@ def test_without_the_test_validation_images_are_tried_and_the_test_may_follow(
     assert main(["run", "lenet.yaml", "-o", "run", "-q", "--no-test"]) == 0
     told = capsys.readouterr().out
     assert "validation images of digits" in told
-    assert "result  run/validation.json\ntest    featherweight run --resume run\n" in told
+    assert (
+        "result  run/validation.json\nreport  run/report.html\ntest    featherweight run --resume run\n"
+        in told
+    )
     assert (tmp_path / "run" / "lenet.fwt").read_bytes() == uninterrupted
     assert not (tmp_path / "run" / "result.json").exists()
     assert main(["run", "--resume", "run", "-q"]) == 0

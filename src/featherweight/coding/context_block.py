@@ -110,5 +110,6 @@ def code_block(
     arrays: list[NDArray[Any]] = [levels, states, _first_weights(), means, ring, stream, last]
     run = machine_code.kernel(_MODULES, "code_levels", _ARGUMENTS)
     numbers = levels.size, stream.size, width, lag, inner, below, above, int(by_digits), density
-    position = run(*map(machine_code.address_of, arrays), *numbers, int(decoding))
+    # An int of Python's also where the kernel runs in plain Python: checks shift by it.
+    position = int(run(*map(machine_code.address_of, arrays), *numbers, int(decoding)))
     return position, int(last[0]), int(last[1])
