@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -7,15 +5,6 @@ import torch
 from featherweight.cli import main
 from featherweight.fileformat import write_file
 from featherweight.tensors import Alias, QuantizedTensor, RawTensor
-
-
-@pytest.fixture(autouse=True)
-def the_log_as_it_was():
-    """Verbs that train show what is logged, in a process of their own; here, the next test is there."""
-    package = logging.getLogger("featherweight")
-    handlers, level = list(package.handlers), package.level
-    yield
-    package.handlers, package.level = handlers, level
 
 
 @pytest.fixture
