@@ -204,6 +204,7 @@ def test_the_keyboard_sorts_too(browser: Any, run_page: Path) -> None:
         assert opened.page.evaluate(outline) == "solid"
 
 
+@pytest.mark.slow
 def test_five_thousand_tensors(browser: Any, tmp_path: Path) -> None:
     tensor = shared((2, 3), 3, 0.5, 0)
     write_file(tmp_path / "many.fwt", {f"layer{i}.weight": tensor for i in range(5000)}, coder="fixed")
