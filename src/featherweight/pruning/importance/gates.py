@@ -18,6 +18,7 @@ networks" (2021), for its proximal steps.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,9 +71,9 @@ class _Gate(NetworkImportance):
         factors = train_factors(weights, granularity, batches, calibration, self.epochs, step)
         return {name: factor.abs() for name, factor in factors.items()}
 
+    @abstractmethod
     def step(self, factor: torch.Tensor, gradient: torch.Tensor, moments: _Moments) -> torch.Tensor:
         """The factors of a tensor after one more step."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
