@@ -10,21 +10,12 @@ from torch.nn import functional as F
 import featherweight as fw
 from featherweight.models import LeNet5, ResNet20
 from featherweight.pruning.surgery import SurgeryOptions
+from quick_importances import OPTIONS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-#: Every importance, quick; those with a draw of their own, or that train, need not agree to the bit.
-IMPORTANCES = {
-    "magnitude": {},
-    "l2norm": {},
-    "taylor1": {"samples": 24},
-    "taylor2": {"samples": 16},
-    "taylor12": {"samples": 16, "hessian": "hutchinson", "probes": 1},
-    "l1gate": {"samples": 32, "epochs": 1},
-    "l2gate": {"samples": 32, "epochs": 1},
-    "empirical": {"samples": 8, "limit": 12},
-    "nisp": {"samples": 24},
-}
+#: ``sss`` has no scores of single weights.
+IMPORTANCES = {name: options for name, options in OPTIONS.items() if name != "sss"}
 QUANTIZERS = {
     "kmeans": {"bits": 3},
     "optimal": {"bits": 3, "init": "optimal"},

@@ -11,6 +11,7 @@ import featherweight as fw
 from featherweight.models import LeNet5, LeNet300, ResNet20
 from featherweight.pruning import GRANULARITIES, any_in_group
 from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
+from quick_importances import OPTIONS
 
 
 class Residual(nn.Module):
@@ -33,20 +34,15 @@ class Residual(nn.Module):
         return self.fc(F.relu(hidden + self.shortcut(maps)).mean((2, 3)))
 
 
-#: What makes each importance quick here.
-OPTIONS = {
-    "magnitude": {},
-    "l1norm": {},
-    "l2norm": {},
-    "taylor1": {"samples": 24},
-    "taylor2": {"samples": 16},
-    "taylor12": {"samples": 16, "hessian": "hutchinson", "probes": 1},
-    "l1gate": {"samples": 32, "epochs": 1},
-    "l2gate": {"samples": 32, "epochs": 1},
-    "empirical": {"samples": 8, "limit": 12},
-    "nisp": {"samples": 24},
-    "sss": {"samples": 32, "epochs": 1},
-}
+#: Every importance with every granularity that it masks: ``sss`` has no scores of single weights
+#: (test_factors.py), and some methods remove channels instead (tests/pruning/channels).
+MASKED = [
+    (name, granularity)
+    for granularity in GRANULARITIES
+    for name in OPTIONS
+    if not (name == "sss" and granularity == "element")
+    and not (name in CHANNEL_METHODS and granularity == "channel")
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,16 +68,11 @@ def recipe(match, importance, **more):
     return fw.Recipe((fw.Rule(match, fw.Prune(importance, **more)),))
 
 
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("name", list(OPTIONS))
+@pytest.mark.parametrize(("name", "granularity"), MASKED)
 @pytest.mark.parametrize(
     ("make", "match"), [(LeNet300, "fc[12].weight"), (LeNet5, "*1.weight"), (Residual, "conv*")]
 )
 def test_half_of_each_layer(make, match, name, granularity):
-    if name == "sss" and granularity == "element":
-        pytest.skip("refused, as test_factors.py checks")
-    if granularity == "channel" and name in CHANNEL_METHODS:
-        pytest.skip("removes channels, as tests/pruning/channels checks")
     torch.manual_seed(0)
     model = make()
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +13,8 @@ from featherweight.analysis.sizes import measure_file
 from featherweight.fileformat import FileReader, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
 
 #: Contrast that WCAG 2 asks of text, level AA.
@@ -45,22 +37,6 @@ TEXTS = """() => {
   }
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        reason = "no Chromium found, so no report was looked at in a browser: apt-get install chromium"
-        if os.environ.get("FEATHERWEIGHT_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS), timeout=120_000)
-        yield browser
-        browser.close()
 
 
 class Opened:

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ROOT = Path(__file__).parents[2]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strictly: a warning, such as of a link that leads nowhere, fails."""
-    pytest.importorskip("mkdocs")
     out = tmp_path_factory.mktemp("site") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
@@ -95,22 +79,6 @@ def test_pages_say_what_they_should(site: Path) -> None:
     for name in ("prune", "share", "compress", "save_file", "QuantizedTensor", "Recipe", "FormatError"):
         assert re.search(rf'id="[\w.]+\.{name}"', reference), name
     assert "132×" in (site / "project" / "RESULTS.html").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        reason = "no Chromium found, so the site was not looked at in a browser: apt-get install chromium"
-        if os.environ.get("FEATHERWEIGHT_REQUIRE_BROWSER"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(OPTIONS), timeout=120_000)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -179,7 +179,8 @@ def read_offline(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def test_wandb_offline(plain: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = pytest.importorskip("wandb")
+    import wandb
+
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
@@ -226,7 +227,8 @@ def test_an_unreachable_logger_is_told_of_once(
 def test_wandb_that_cannot_start(
     plain: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wandb = pytest.importorskip("wandb")
+    import wandb
+
     asked = []
 
     def init(**given: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import ray
 from safetensors.torch import save_file as write_safetensors
 from training_helpers import Small, network
 
@@ -19,8 +20,6 @@ from featherweight.training.sweeping import SensitivityAnalysis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ray = pytest.importorskip("ray", reason="needs the extra ray")
 
 #: Starting nodes and workers takes half a minute, and longer where the cores are busy.
 pytestmark = pytest.mark.timeout(900)
