@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import featherweight as fw
-from featherweight.analysis.plots import Theme, curve_colours, label_axes, new_figure, set_title
+from featherweight.analysis.plots import Theme, curve_colours, new_figure
 from featherweight.coding import encode_indices
-from panels import legend, plain_image, shades
+from panels import captions, legend, plain_image, shades
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +58,7 @@ def coders(_: Networks) -> Picture:
         axes.plot([], [], color=theme.ink, linewidth=1.4, label="zero-order entropy")
         names = [name.removesuffix(".weight") for name in tensors]
         axes.set_xticks(np.arange(len(tensors)), names)
-        set_title(axes, "results/lenet300-mnist.fwt: bytes of each layer's indices", theme)
-        label_axes(axes, theme, "", "bytes")
+        captions(axes, theme, "results/lenet300-mnist.fwt: bytes of each layer's indices", "", "bytes")
         legend(axes, theme)
         return figure
 
@@ -84,8 +83,7 @@ def huffman(_: Networks) -> Picture:
             strict=True,
         ):
             axes.bar(np.arange(1, found.size + 1), found, color=theme.accent)
-            set_title(axes, title, theme)
-            label_axes(axes, theme, x, "how many")
+            captions(axes, theme, title, x, "how many")
         return figure
 
     return draw

@@ -26,8 +26,7 @@ def weights_kept(
     axes.hist(weights[kept], edges, color=theme.accent, label=f"{int(kept.sum()):,} stay")
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.7)
-    set_title(axes, title, theme)
-    label_axes(axes, theme, "weight", "how many")
+    captions(axes, theme, title, "weight", "how many")
     legend(axes, theme)
 
 
@@ -61,8 +60,7 @@ def bars(axes: Axes, theme: Theme, values: NDArray[Any], kept: NDArray[np.bool_]
     """A bar for each group, those that go muted."""
     colours = [theme.accent if stays else theme.muted for stays in kept]
     axes.bar(np.arange(values.size), values, color=colours)
-    set_title(axes, title, theme)
-    label_axes(axes, theme, "filter", y)
+    captions(axes, theme, title, "filter", y)
 
 
 def levels(
@@ -78,8 +76,7 @@ def levels(
     axes.set_xlim(low, high + 0.42 * (high - low))
     for place, note in zip(places, notes, strict=True):
         axes.text(high + 0.04 * (high - low), place, note, va="center", color=theme.ink, fontsize=TEXT)
-    set_title(axes, title, theme)
-    label_axes(axes, theme, "shared value")
+    captions(axes, theme, title, "shared value")
 
 
 def histogram(axes: Axes, theme: Theme, weights: NDArray[Any], title: str) -> float:
@@ -87,8 +84,7 @@ def histogram(axes: Axes, theme: Theme, weights: NDArray[Any], title: str) -> fl
     limit = 1.02 * float(np.abs(weights).max())
     axes.hist(weights, np.linspace(-limit, limit, 120), color=theme.grid)
     axes.set_yscale("log")
-    set_title(axes, title, theme)
-    label_axes(axes, theme, "weight", "how many")
+    captions(axes, theme, title, "weight", "how many")
     return limit
 
 
@@ -102,6 +98,12 @@ def plain_image(axes: Axes, theme: Theme, title: str) -> None:
     set_title(axes, title, theme)
 
 
+def captions(axes: Axes, theme: Theme, title: str, x: str = "", y: str = "") -> None:
+    """A panel's title, and what its axes show."""
+    set_title(axes, title, theme)
+    label_axes(axes, theme, x, y)
+
+
 def legend(axes: Axes, theme: Theme, **options: Any) -> None:
     """A legend without a frame, in the theme's ink."""
     axes.legend(frameon=False, labelcolor=theme.ink, fontsize=TEXT - 0.5, **options)
@@ -110,9 +112,3 @@ def legend(axes: Axes, theme: Theme, **options: Any) -> None:
 def shades(theme: Theme) -> mpl.colors.LinearSegmentedColormap:
     """From the paper to the accent."""
     return mpl.colors.LinearSegmentedColormap.from_list("shades", [theme.grid, theme.accent, theme.ink])
-
-
-def sqnr(weights: NDArray[Any], quantized: NDArray[Any]) -> float:
-    """Signal to quantization noise, dB."""
-    noise = np.square(weights - quantized, dtype=np.float64).sum()
-    return float(10 * np.log10(np.square(weights, dtype=np.float64).sum() / noise)) if noise else np.inf

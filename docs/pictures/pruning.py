@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 import featherweight as fw
-from featherweight.analysis.plots import Theme, curve_colours, label_axes, new_figure, set_title
+from featherweight.analysis.plots import Theme, curve_colours, new_figure
 from featherweight.pruning import IMPORTANCES, Schedule, per_bit
 from featherweight.pruning.importance import L1Gate, L2Gate
-from panels import bars, filters, histogram, legend, pixel_map, plain_image, shades, weights_kept
+from panels import bars, captions, filters, histogram, legend, pixel_map, plain_image, shades, weights_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +106,7 @@ def gates(networks: Networks) -> Picture:
         for (name, values), colour in zip(factors.items(), theme.colours, strict=False):
             left.hist(values.ravel(), edges, histtype="step", color=colour, linewidth=1.6, label=name)
         left.set_yscale("log")
-        set_title(left, "factors of fc1's weights after training", theme)
-        label_axes(left, theme, "abs(c), 1 at first", "how many")
+        captions(left, theme, "factors of fc1's weights after training", "abs(c), 1 at first", "how many")
         legend(left, theme)
         weights_kept(right, theme, weights, factors["l1gate"] > cut, "l1gate: fc1, 90 % pruned")
         return figure
@@ -127,8 +126,13 @@ def empirical(networks: Networks) -> Picture:
         for mask, colour, label in ((~kept, theme.muted, "70 % go"), (kept, theme.accent, "30 % stay")):
             axes.plot(weights[mask], np.maximum(scores[mask], floor), ".", color=colour, label=label)
         axes.set_yscale("log")
-        set_title(axes, "empirical: each of conv1's 500 weights taken out alone", theme)
-        label_axes(axes, theme, "weight", "abs(change of the loss)")
+        captions(
+            axes,
+            theme,
+            "empirical: each of conv1's 500 weights taken out alone",
+            "weight",
+            "abs(change of the loss)",
+        )
         legend(axes, theme, loc="lower right")
         return figure
 
@@ -150,8 +154,7 @@ def schedules(_: Networks) -> Picture:
         for colour, (name, (schedule, amount)) in zip(curve_colours(theme, 4), kinds.items(), strict=True):
             grown = [100 * schedule.sparsity_at(epoch, amount) for epoch in epochs]
             axes.plot(epochs, grown, color=colour, linewidth=2, label=name)
-        set_title(axes, "four schedules on their way to 90 %", theme)
-        label_axes(axes, theme, "epoch", "pruned, %")
+        captions(axes, theme, "four schedules on their way to 90 %", "epoch", "pruned, %")
         legend(axes, theme, loc="lower right")
         return figure
 
@@ -219,8 +222,13 @@ def channels(networks: Networks) -> Picture:
             curve_colours(theme, 4), "osD^", found.items(), strict=True
         ):
             axes.plot([100 * s for s in shares], values, marker=marker, color=colour, label=name)
-        set_title(axes, "channels out of LeNet-5's conv2, least squares, no retraining", theme)
-        label_axes(axes, theme, "channels removed, %", "test accuracy, %")
+        captions(
+            axes,
+            theme,
+            "channels out of LeNet-5's conv2, least squares, no retraining",
+            "channels removed, %",
+            "test accuracy, %",
+        )
         legend(axes, theme, loc="lower left")
         return figure
 

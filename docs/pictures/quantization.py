@@ -9,7 +9,8 @@ import numpy as np
 from torch.nn.functional import cross_entropy
 
 import featherweight as fw
-from featherweight.analysis.plots import TEXT, Theme, curve_colours, label_axes, new_figure, set_title
+from featherweight.analysis.plots import TEXT, Theme, curve_colours, new_figure
+from featherweight.analysis.weights_error import weights_error
 from featherweight.quantization import (
     INITIALIZATIONS,
     fisher_diagonal,
@@ -22,7 +23,7 @@ from featherweight.quantization import (
     quantize_weighted,
     round_to_outputs,
 )
-from panels import histogram, legend, levels, sqnr
+from panels import captions, histogram, legend, levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +54,15 @@ def _dense(quantized: QuantizedTensor) -> NDArray[np.float64]:
     return np.asarray(quantized.codebook, np.float64)[quantized.indices]
 
 
+def _sqnr_db(weights: NDArray[np.float32], quantized: QuantizedTensor) -> float | None:
+    return weights_error(weights, _dense(quantized)).sqnr_db
+
+
 def kmeans(networks: Networks) -> Picture:
     """Where each initialization ends."""
     weights = _pruned(networks)
     found = {init: quantize_kmeans(weights, BITS, init=init) for init in INITIALIZATIONS}
-    notes = [f"{len(_values(q))} values, {sqnr(weights, _dense(q)):.1f} dB" for q in found.values()]
+    notes = [f"{len(_values(q))} values, {_sqnr_db(weights, q):.1f} dB" for q in found.values()]
 
     def draw(theme: Theme) -> Figure:
         figure, (left, right) = new_figure(theme, 2, columns=2, width=5.0)
@@ -86,7 +91,7 @@ def optimal(networks: Networks) -> Picture:
         "linear": lambda b: quantize_kmeans(weights, b, init="linear"),
         "uniform": lambda b: quantize_uniform(weights, b),
     }
-    curves = {name: [sqnr(weights, _dense(way(b))) for b in bits] for name, way in ways.items()}
+    curves = {name: [_sqnr_db(weights, way(b)) for b in bits] for name, way in ways.items()}
 
     def draw(theme: Theme) -> Figure:
         figure, (axes,) = new_figure(theme, 1, columns=1, width=6.6)
@@ -95,8 +100,7 @@ def optimal(networks: Networks) -> Picture:
         ):
             axes.plot(list(bits), values, marker=marker, color=colour, label=name)
         axes.set_xticks(list(bits))
-        set_title(axes, "fc1, 90 % pruned: signal to noise of the shared weights", theme)
-        label_axes(axes, theme, "bits", "SQNR, dB")
+        captions(axes, theme, "fc1, 90 % pruned: signal to noise of the shared weights", "bits", "SQNR, dB")
         legend(axes, theme, loc="upper left")
         return figure
 
@@ -122,8 +126,7 @@ def weighted(networks: Networks) -> Picture:
         means = [h[(weights >= a) & (weights < b)].mean() for a, b in pairwise(edges)]
         left.plot((edges[1:] + edges[:-1]) / 2, means, color=theme.accent, linewidth=2)
         left.set_yscale("log")
-        set_title(left, "mean h of fc1's weights of a size", theme)
-        label_axes(left, theme, "weight", "h")
+        captions(left, theme, "mean h of fc1's weights of a size", "weight", "h")
         levels(right, theme, {n: _values(q) for n, q in found.items()}, notes, "8 values, and Σ h (w − c)²")
         return figure
 
@@ -151,10 +154,9 @@ def ecsq(networks: Networks) -> Picture:
         before, after = (100 * (w == 0).mean() for w in (weights, _dense(chosen)))
         _shared(left, theme, weights, chosen, f"fc1, λ 0.05: from {before:.1f} to {after:.1f} % zeros")
         for name, found, colour in (("k-means", plain, theme.muted), ("ecsq", constrained, theme.accent)):
-            points = [(_entropy(q), sqnr(weights, _dense(q))) for q in found]
+            points = [(_entropy(q), _sqnr_db(weights, q)) for q in found]
             right.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
-        set_title(right, "the same error in fewer bits", theme)
-        label_axes(right, theme, "entropy, bits a weight", "SQNR, dB")
+        captions(right, theme, "the same error in fewer bits", "entropy, bits a weight", "SQNR, dB")
         legend(right, theme, loc="lower right")
         return figure
 
@@ -202,7 +204,7 @@ def output_aware(networks: Networks) -> Picture:
         name: (weights - _dense(q)).reshape(-1, weights[0, 0].size).sum(axis=1)
         for name, q in (("nearest", nearest), ("rounding: outputs", rounded))
     }
-    noise = [sqnr(weights, _dense(q)) for q in (nearest, rounded)]
+    noise = [_sqnr_db(weights, q) for q in (nearest, rounded)]
 
     def draw(theme: Theme) -> Figure:
         figure, (axes,) = new_figure(theme, 1, columns=1, width=6.6)
@@ -210,8 +212,13 @@ def output_aware(networks: Networks) -> Picture:
         for (name, values), colour, db in zip(sums.items(), (theme.muted, theme.accent), noise, strict=True):
             label = f"{name}: weights at {db:.1f} dB"
             axes.hist(values, np.linspace(-limit, limit, 60), color=colour, alpha=0.75, label=label)
-        set_title(axes, "conv2 in 3 bits: errors summed over each kernel", theme)
-        label_axes(axes, theme, "sum of a kernel's errors", "kernels")
+        captions(
+            axes,
+            theme,
+            "conv2 in 3 bits: errors summed over each kernel",
+            "sum of a kernel's errors",
+            "kernels",
+        )
         legend(axes, theme)
         return figure
 
@@ -236,8 +243,7 @@ def budget(networks: Networks) -> Picture:
             axes.bar(places, bits, width * 0.92, color=colour, label=f"mean_bits: {mean:g}")
         sizes = [f"{name.removesuffix('.weight')}\n{state[name].numel():,}" for name in names]
         axes.set_xticks(np.arange(len(names)), sizes)
-        set_title(axes, "bits chosen for LeNet-5's layers", theme)
-        label_axes(axes, theme, "", "bits")
+        captions(axes, theme, "bits chosen for LeNet-5's layers", "", "bits")
         legend(axes, theme, ncols=3, loc="upper right")
         axes.set_ylim(top=axes.get_ylim()[1] * 1.2)
         return figure
