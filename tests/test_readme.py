@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
+from example_names import example_names
 from featherweight.cli.registry import VERBS
-from featherweight.models import LeNet300
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,26 +19,12 @@ def test_python_example_gives_back_the_trained_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model, fresh_model = LeNet300(), LeNet300()
-    images, labels = torch.randn(32, 1, 28, 28), torch.arange(32) % 10
-
-    def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        for _ in range(3):
-            optimizer.zero_grad()
-            cross_entropy(model(images), labels).backward()
-            optimizer.step()
-
     code = re.search(r"run by tests.*?```python\n(.*?)```", README, re.DOTALL)
     assert code is not None
-    names: dict[str, Any] = {
-        "model": model,
-        "fresh_model": fresh_model,
-        "optimizer": torch.optim.Adam(model.parameters(), lr=1e-3),
-        "train": train,
-    }
+    names = example_names()
     exec(code.group(1), names)  # noqa: S102
 
+    model, fresh_model = names["model"], names["fresh_model"]
     for name, weight in model.state_dict().items():
         assert torch.equal(fresh_model.state_dict()[name], weight), name
     assert (model.fc1.weight == 0).float().mean() == pytest.approx(0.9, abs=1e-4)

@@ -11,15 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 import yaml
 from doc_blocks import PAGES, ROOT, Block, blocks, name
-from torch.nn.functional import cross_entropy
 
+from example_names import example_names
 from featherweight.cli import main
 from featherweight.cli.registry import VERBS
 from featherweight.coding import CODER_CHOICES
-from featherweight.models import LeNet300
 from featherweight.pruning import IMPORTANCES, Schedule
 from featherweight.pruning.channels import METHODS as CHANNEL_METHODS
 from featherweight.pruning.schedules import KINDS
@@ -61,30 +59,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     shutil.copy(ROOT / "results" / "lenet300-mnist.fwt", tmp_path)
-    torch.manual_seed(0)
-    model, fresh_model = LeNet300(), LeNet300()
-    images, labels = torch.randn(32, 1, 28, 28), torch.arange(32) % 10
-
-    def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        for _ in range(3):
-            optimizer.zero_grad()
-            cross_entropy(model(images), labels).backward()
-            optimizer.step()
-
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    train(model, optimizer)
+    names = example_names()
+    names["train"](names["model"], names["optimizer"])
     from safetensors.torch import save_file
 
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    save_file(names["model"].state_dict(), tmp_path / "model.safetensors")
     before = set(sys.modules)
-    yield {
-        "model": model,
-        "fresh_model": fresh_model,
-        "optimizer": optimizer,
-        "train": train,
-        "batches": [(images, labels)],
-        "cross_entropy": cross_entropy,
-    }
+    yield names
     for module in set(sys.modules) - before:
         if str(tmp_path) in str(getattr(sys.modules[module], "__file__", "")):
             del sys.modules[module]
