@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -16,16 +15,6 @@ OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def the_log_as_it_was() -> Iterator[None]:
-    """Verbs that train show what is logged, for the rest of their process; here, other tests follow."""
-    package = logging.getLogger("featherweight")
-    handlers, level = list(package.handlers), package.level
-    yield
-    package.handlers = handlers
-    package.setLevel(level)
 
 
 @pytest.fixture(scope="module")

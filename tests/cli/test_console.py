@@ -1,9 +1,11 @@
 import io
+import logging
 
 import pytest
 from rich.console import Console
 
 from featherweight.cli import console
+from featherweight.cli.training_options import log_to_stderr
 
 
 @pytest.fixture
@@ -50,3 +52,19 @@ def test_colour_stays_off_with_no_color(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert console.output().no_color
+
+
+def test_the_log_is_shown_while_a_verb_runs_and_not_after(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = logging.getLogger("featherweight")
+    child = package.getChild("training")
+    before = list(package.handlers), package.level
+    with pytest.raises(KeyboardInterrupt), log_to_stderr():  # noqa: PT012
+        child.info("shown")
+        with log_to_stderr(quiet=True):
+            child.info("hidden")
+        raise KeyboardInterrupt
+    child.info("too late")
+    assert capsys.readouterr().err == "shown\n"
+    assert (package.handlers, package.level) == before

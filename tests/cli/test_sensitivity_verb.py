@@ -52,15 +52,13 @@ FILES = [
 @pytest.fixture(autouse=True)
 def as_they_were(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Threads, loggers and the working directory."""
-    threads, package = torch.get_num_threads(), logging.getLogger("featherweight")
-    handlers, level = list(package.handlers), package.level
+    threads = torch.get_num_threads()
     quiet = {
         name: logging.getLogger(name).level for name in ("lightning", "lightning.pytorch", "lightning.fabric")
     }
     monkeypatch.chdir(tmp_path)
     yield
     torch.set_num_threads(threads)
-    package.handlers, package.level = handlers, level
     for name, before in quiet.items():
         logging.getLogger(name).setLevel(before)
 

@@ -52,15 +52,13 @@ def without_lightnings_deprecations() -> Iterator[None]:
 def one_thread_and_the_loggers_as_they_were(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[None]:
-    threads, package = torch.get_num_threads(), logging.getLogger("featherweight")
-    handlers, level = list(package.handlers), package.level
+    threads = torch.get_num_threads()
     quiet = {name: logging.getLogger(name).level for name in ("lightning", "lightning.pytorch")}
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["featherweight", "something"])
     yield
     torch.set_num_threads(threads)
-    package.handlers, package.level = handlers, level
     for name, before in quiet.items():
         logging.getLogger(name).setLevel(before)
 

@@ -343,15 +343,10 @@ def test_other_loggers_get_no_histograms(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def as_a_program(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What ``featherweight fit`` finds and leaves: arguments, loggers, and a library's deprecation."""
-    package = logging.getLogger("featherweight")
-    handlers, level = list(package.handlers), package.level
+def as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``featherweight fit`` finds: its arguments, and silence on a library's deprecation."""
     monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     monkeypatch.setattr(sys, "argv", ["featherweight", "fit"])
-    yield
-    package.handlers = handlers
-    package.setLevel(level)
 
 
 @pytest.mark.usefixtures("as_a_program")

@@ -75,11 +75,10 @@ def run_lightning(verb: str, argv: list[str]) -> int:
     trainers: list[lightning.Trainer] = []
     ours = _Ours(quiet=any(word in _QUIET for word in argv), json=any(word in _JSON for word in argv))
     argv = [word for word in argv if word not in (*_QUIET, *_JSON)]
-    log_to_stderr(quiet=ours.quiet)
     if ours.quiet:
         silence_lightning()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), log_to_stderr(quiet=ours.quiet):
             # Lightning warns whoever passes `args` from a program that has arguments of its own.
             warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
             # Lightning's own call of PyTorch.

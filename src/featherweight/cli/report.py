@@ -27,11 +27,11 @@ def run(args: Namespace) -> None:
     from featherweight.analysis.report import write_report
 
     check_output(args.output, force=args.force)
-    log_to_stderr()
-    size = write_report(
-        args.source,
-        args.output,
-        overwrite=args.force,
-        progress=lambda total: progress("reading", total, quiet=args.quiet),
-    )
+    with log_to_stderr():
+        size = write_report(
+            args.source,
+            args.output,
+            overwrite=args.force,
+            progress=lambda total: progress("reading", total, quiet=args.quiet),
+        )
     say(f"{args.output}: {size:,} bytes; open it in a browser")

@@ -87,10 +87,10 @@ def execute(job: Run, *, quiet: bool, test: bool = True) -> Result | Validation:
         Interrupted: on Ctrl-C, saying how to go on.
     """
     silence_lightning()
-    log_to_stderr(quiet=quiet)
+    console = None if quiet else messages()
     try:
-        console = None if quiet else messages()
-        return job.execute(console) if test else job.execute_without_test(console)
+        with log_to_stderr(quiet=quiet):
+            return job.execute(console) if test else job.execute_without_test(console)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; featherweight run --resume {job.directory} goes on") from None
 

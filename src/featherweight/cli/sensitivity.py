@@ -130,12 +130,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _measure(job: SensitivityAnalysis, args: argparse.Namespace) -> None:
     silence_lightning()
-    log_to_stderr(quiet=args.quiet)
     try:
-        job.prepare(None if args.quiet else messages())
-        with progress("measuring", len(job.left()), quiet=args.quiet) as advance:
-            for _ in job.measure(jobs=args.jobs, backend=args.backend):
-                advance()
+        with log_to_stderr(quiet=args.quiet):
+            job.prepare(None if args.quiet else messages())
+            with progress("measuring", len(job.left()), quiet=args.quiet) as advance:
+                for _ in job.measure(jobs=args.jobs, backend=args.backend):
+                    advance()
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the same command goes on with {job.directory}") from None
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
 
 def add_data_root(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +48,17 @@ class _ToStderr(logging.StreamHandler[Any]):
         super().emit(record)
 
 
-def log_to_stderr(*, quiet: bool = False) -> None:
-    """Show what the callbacks log; only warnings if ``quiet``."""
+@contextmanager
+def log_to_stderr(*, quiet: bool = False) -> Iterator[None]:
+    """Show what is logged in the block; only warnings if ``quiet``."""
     handler = _ToStderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     package = logging.getLogger("featherweight")
+    handlers, level = package.handlers, package.level
     package.handlers = [handler]
     package.setLevel(logging.WARNING if quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        package.handlers = handlers
+        package.setLevel(level)
