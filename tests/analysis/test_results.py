@@ -99,6 +99,11 @@ def test_a_large_file_need_not_be_there_and_the_comparison_is_no_result(tmp_path
     assert not record.shipped
 
 
+def test_a_file_of_others_need_not_be_there_where_a_note_says_so(tmp_path):
+    record = load_record(write(tmp_path, shipped=False, note="of its authors"))
+    assert not record.shipped
+
+
 def test_a_command_without_a_run_file_needs_a_config(tmp_path):
     record = load_record(write(tmp_path, command="featherweight convert a.net small.fwt"))
     with pytest.raises(RecipeError, match="give config"):

@@ -115,7 +115,8 @@ class ResultRecord(Result):
 
     Attributes:
         config: what names the model and the data where the command runs no run file.
-        shipped: whether the file lies beside the result: always, unless it is over 1 MB.
+        shipped: whether the file lies beside the result: always, unless it is over 1 MB or holds weights of
+            others, as ``note`` then says.
         seeds: the same recipe with several seeds.
         note: a sentence for the table, such as on which hardware it was trained.
     """
@@ -134,10 +135,10 @@ class ResultRecord(Result):
             raise RecipeError(f"ratio must be dense_bytes / bytes = {quotient:.4f}, got {self.ratio}")
         if self.file != f"{self.name}.fwt":
             raise RecipeError(f"file must be '{self.name}.fwt', got {self.file!r}")
-        if not self.shipped and self.bytes <= LARGEST_SHIPPED_BYTES:
+        if not self.shipped and self.bytes <= LARGEST_SHIPPED_BYTES and self.note is None:
             raise RecipeError(
                 f"shipped is false, but {self.bytes:,} bytes are not over {LARGEST_SHIPPED_BYTES:,}; "
-                f"put {self.file} beside it and leave shipped out"
+                f"put {self.file} beside it and leave shipped out, or say in note why it is not there"
             )
         if len({result.seed for result in self.seeds}) != len(self.seeds):
             raise RecipeError("seeds: the same seed is there twice")
