@@ -2,6 +2,9 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from featherweight.coding import CODERS, Cursor, entropy_bits, histogram
 from featherweight.coding import rans as rans_module
+from featherweight.coding import rans_avx2_kernel as avx2
 from featherweight.coding.rans import Rans, encoding_table
 from featherweight.coding.rans_table import (
     ALL_DIGITS,
@@ -285,3 +289,33 @@ def test_every_decoder_says_the_same_of_damage_to_32_lanes(data):
             except FormatError as error:
                 results.append(str(error))
     assert results[0] == results[1] == results[2]
+
+
+#: Decodes a payload as on a processor that has AVX2 and no AVX-512.
+WITHOUT_AVX512 = """
+import sys
+import llvmlite.binding
+features = llvmlite.binding.get_host_cpu_features()
+features["avx512vl"] = False
+llvmlite.binding.get_host_cpu_features = lambda: features
+import numpy as np
+from featherweight.coding import CODERS, rans_avx2_kernel
+assert rans_avx2_kernel.is_supported() and not rans_avx2_kernel.can_expand()
+payload = np.fromfile(sys.argv[1], np.uint8)
+CODERS["rans"].decode(payload, (int(sys.argv[2]),), 256).tofile(sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(
+    not avx2.can_expand(), reason="this processor has no AVX-512, so all other tests are without"
+)
+def test_words_are_handed_out_alike_by_a_table_and_by_one_instruction(tmp_path):
+    symbols = bell(300_000, 12, 256)
+    payload, decoded = tmp_path / "payload", tmp_path / "decoded"
+    payload.write_bytes(RANS.encode(symbols, 256))
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT_AVX512, payload, str(symbols.size), decoded],
+        check=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert np.array_equal(np.fromfile(decoded, np.uint8), symbols)

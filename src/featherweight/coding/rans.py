@@ -31,7 +31,7 @@ from featherweight.errors import FormatError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from featherweight.coding.symbols import Symbols
 
@@ -88,13 +88,12 @@ class Rans:
         body = cursor.rest()
         starts = np.cumsum([0, *sizes]).tolist()
         ends = [*starts[1:], body.size]
-        lookup = _lookup(table)
-        decode_block = _decode_compiled if use_numba(count) else _decode_slowly
+        decode_block = _block_decoder(table, use_numba(count), dtype)
         symbols = np.empty(count, dtype)
 
         def decode_part(number: int) -> int:
             part = symbols[number * BLOCK_SIZE : (number + 1) * BLOCK_SIZE]
-            return decode_block(body[starts[number] : ends[number]], table, lookup, part)
+            return decode_block(body[starts[number] : ends[number]], part)
 
         taken = map_blocks(decode_part, range(len(starts)))
         if taken[:-1] != sizes:
@@ -208,21 +207,32 @@ def _read_states(data: NDArray[np.uint8], lanes: int) -> NDArray[np.uint64]:
     return states
 
 
-def _decode_compiled(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols) -> int:
-    """Fill ``out``; return the bytes that it took."""
+def _block_decoder(
+    table: Table, compiled: bool, dtype: DTypeLike
+) -> Callable[[NDArray[np.uint8], Symbols], int]:
+    """What fills an array with a block's symbols, and returns the bytes that they took."""
+    lookup = _lookup(table)
+    if not compiled:
+        return lambda data, out: _decode_slowly(data, table, lookup, out)
     from featherweight.coding import rans_avx2_kernel as avx2
     from featherweight.coding.rans_kernels import decode_block
 
-    states = _read_states(data, _lane_count(table))
-    done, at = 0, 2 * states.size
-    if table.lanes and table.scale == avx2.SCALE and out.dtype == np.uint8 and avx2.is_supported():
-        narrow = states.astype(np.uint32)
+    entries = None
+    if table.lanes and table.scale == avx2.SCALE and dtype == np.uint8 and avx2.is_supported():
         rows = lookup.reshape(3, -1).astype(np.uint32)
         entries = rows[0] << np.uint32(20) | rows[1] << np.uint32(8) | rows[2]
-        done, at = avx2.decode_rounds(data, narrow, entries, avx2.TURNS, out)
-        states[:] = narrow
-    taken = decode_block(data, at, states, table.scale, lookup, out[done:])
-    return _check(states.tolist(), taken)
+
+    def decode(data: NDArray[np.uint8], out: Symbols) -> int:
+        states = _read_states(data, _lane_count(table))
+        done, at = 0, 2 * states.size
+        if entries is not None:
+            narrow = states.astype(np.uint32)
+            done, at = avx2.decode_rounds(data, narrow, entries, avx2.TURNS, out)
+            states[:] = narrow
+        taken = decode_block(data, at, states, table.scale, lookup, out[done:])
+        return _check(states.tolist(), taken)
+
+    return decode
 
 
 def _decode_slowly(data: NDArray[np.uint8], table: Table, lookup: NDArray[np.uint16], out: Symbols) -> int:
