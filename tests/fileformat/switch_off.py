@@ -30,6 +30,7 @@ import featherweight
 from featherweight.coding import CODERS, coder_by_name
 from featherweight.errors import FeatherweightError
 from featherweight.fileformat import FileReader, write_file
+from featherweight.fileformat.atomic_directory import AtomicDirectory
 from featherweight.tensors import Alias, QuantizedTensor, RawTensor
 
 PACKAGE = Path(featherweight.__file__).parent
@@ -111,6 +112,7 @@ def trials() -> list[Trial]:
     unwritten = [_unwritten(*case) for case in bad_mappings()]
     others = [
         _bad_places,
+        _bad_directories,
         _values_of_bad_codebooks,
         _file_shrinks,
         _file_is_unreadable,
@@ -179,6 +181,22 @@ def _bad_places(folder: Path) -> None:
         write_file(pipe, {})
     with refusal("cannot be written: No such file"):
         write_file(folder / "nowhere" / "f.fwt", {})
+
+
+def _bad_directories(folder: Path) -> None:
+    taken, full, replaced = folder / "taken", folder / "full", folder / "replaced"
+    taken.touch()
+    (full / "something").mkdir(parents=True, exist_ok=True)
+    for place, reason in (
+        (taken, "exists and is no directory"),
+        (full, "exists already and is not empty"),
+        (folder / "nowhere" / "new", "its directory does not exist; make it with mkdir -p"),
+        (Path("/proc/new"), "cannot be written"),  # where nobody can make a directory
+    ):
+        with refusal(reason), AtomicDirectory(place):
+            pass
+    with refusal("cannot be written: No such file"), AtomicDirectory(replaced) as temporary:
+        temporary.rmdir()
 
 
 def _values_of_bad_codebooks(folder: Path) -> None:
