@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write(path: Path, text: str, **options: object) -> None:
+def write(path: Path, text: str, *, error: type[BaseException] | None = None, **options: object) -> None:
     with AtomicDirectory(path, **options) as temporary:  # type: ignore[arg-type]
         assert temporary.parent == path.resolve().parent
-        assert not path.exists() or not (path / text).exists()
         (temporary / text).write_text(text)
+        assert not (path / text).exists()
+        if error is not None:
+            raise error
 
 
 def names(folder: Path) -> list[str]:
@@ -43,12 +45,8 @@ def test_a_directory_is_replaced_as_a_whole_where_that_is_allowed(tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_was_there_stays_on_any_error(tmp_path, error):
     write(tmp_path / "there", "one")
-    with (
-        pytest.raises(error),  # noqa: PT012
-        AtomicDirectory(tmp_path / "there", replaceable=lambda _: True) as temporary,
-    ):
-        (temporary / "two").write_text("half")
-        raise error
+    with pytest.raises(error):
+        write(tmp_path / "there", "two", error=error, replaceable=lambda _: True)
     assert names(tmp_path) == ["there", "there/one"]
 
 
