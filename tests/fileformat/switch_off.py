@@ -194,7 +194,7 @@ def _bad_directories(folder: Path) -> None:
         (Path("/proc/new"), "cannot be written"),  # where nobody can make a directory
     ):
         with refusal(reason), AtomicDirectory(place):
-            pass
+            raise AssertionError(f"{place} was begun")
     with refusal("cannot be written: No such file"), AtomicDirectory(replaced) as temporary:
         temporary.rmdir()
 
