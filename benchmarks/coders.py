@@ -1,7 +1,7 @@
 """Our coders of index arrays beside those of others: bytes, and speed both ways, measured in one process.
 
-Run ``make bench-coders``, or ``python benchmarks/coders.py [--quick] [--run RUN ...] [--json PATH]``. The
-arrays are
+Run ``make bench-coders``, or ``python benchmarks/coders.py [--quick] [--run RUN ...] [--coders NAME ...]
+[--json PATH]``. The arrays are
 
 (a) networks that ``featherweight run`` has pruned and shared: run directories or files given with ``--run``,
     else ``results/*.fwt``, else LeNet-300-100 and LeNet-5 trained here in short runs on bundled digits;
@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -165,14 +166,24 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the measurements here, too")
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help="timings of each coder, in turn")
     parser.add_argument("--quick", action="store_true", help="a round, short runs, small arrays")
+    parser.add_argument("--coders", nargs="+", help="names of those to measure; all unless given")
     parser.add_argument("--only", default="abcde", help="letters of the inputs to measure; all unless given")
     return parser.parse_args()
+
+
+def names_of(everyone: list[Contender]) -> list[str]:
+    """The names of contenders, each once."""
+    return list(dict.fromkeys(one.name for one in everyone))
 
 
 def main() -> None:
     """Measure everyone on every input."""
     given = arguments()
     everyone, absent = contenders()
+    if given.coders:
+        everyone = [one for one in everyone if one.name in given.coders]
+        if missing := set(given.coders) - {one.name for one in everyone}:
+            sys.exit(f"no coder {', '.join(sorted(missing))}; known: {', '.join(names_of(contenders()[0]))}")
     left_out = list(absent)
     for line in absent:
         print(line)
