@@ -171,19 +171,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def names_of(everyone: list[Contender]) -> list[str]:
-    """The names of contenders, each once."""
-    return list(dict.fromkeys(one.name for one in everyone))
-
-
 def main() -> None:
     """Measure everyone on every input."""
     given = arguments()
     everyone, absent = contenders()
     if given.coders:
+        known = list(dict.fromkeys(one.name for one in everyone))
+        if unknown := set(given.coders) - set(known):
+            sys.exit(f"no coder {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         everyone = [one for one in everyone if one.name in given.coders]
-        if missing := set(given.coders) - {one.name for one in everyone}:
-            sys.exit(f"no coder {', '.join(sorted(missing))}; known: {', '.join(names_of(contenders()[0]))}")
     left_out = list(absent)
     for line in absent:
         print(line)

@@ -1,7 +1,5 @@
 """Byte planes: every bit comes back, and floats shrink as much as they can."""
 
-import math
-
 import numpy as np
 import pytest
 from both_ways import only
@@ -138,9 +136,7 @@ def test_a_kernel_is_found_in_a_width():
     )
     weights = (generator.normal(size=(40, 16, 3, 3)) * scale).astype(np.float32)
     (plane,) = first_plane(weights)
-    shape = likely_shape(plane)
-    assert shape[2:] == (3, 3)
-    assert math.prod(shape) == weights.size
+    assert likely_shape(plane) == (640, 1, 3, 3)  # a row for each kernel, since each has a scale of its own
     assert round_trip(as_bytes(weights), 4)[0] in (2, 3)
 
 
