@@ -256,7 +256,8 @@ def check_results(root: Path, names: Sequence[str], images: float) -> int:
         if not record.shipped:
             file = root / "runs" / record.name / record.file
             if not file.exists():
-                print(f"{record.name}: not tested: {file.relative_to(root)} is not there; make it with {record.command}")
+                place = file.relative_to(root)
+                print(f"{record.name}: not tested: {place} is not there; make it with {record.command}")
                 continue
         try:
             wrong = check_record(record, file, root, images=images)
