@@ -299,3 +299,20 @@ def test_labels_are_updated_between_epochs():
             nearest = 1 + (wide - latent.codebook[1:].double()).abs().argmin(dim=1)
             kept = latent.shadow.reshape(-1) != 0
             assert torch.equal(nearest[kept], latent.indices.reshape(-1)[kept])
+
+
+def test_weights_take_their_values_in_stages_when_share_is_called_again():
+    model = network()
+    recipe = weights_by(fw.Quantize("optimal", 2, incremental=(0.5, 0.75, 1.0)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    weight = model[4].weight
+    fractions = []
+    for _ in range(4):  # the last call finds all of them shared, and quantizes them anew
+        constraints = fw.share(model, recipe, optimizer=optimizer)
+        before = weight.detach().clone()
+        train(model, optimizer, 4)
+        fractions.append(float((weight == before).double().mean()))
+        assert constraints.is_shared("4.weight") == (len(fractions) > 2)
+    assert fractions[0] == pytest.approx(0.5, abs=0.01)
+    assert fractions[1] == pytest.approx(0.75, abs=0.01)
+    assert weight.unique().numel() <= 4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 
-from featherweight.constraints import FixedPoint, Relabelled, Ternary
+from featherweight.constraints import FixedPoint, Incremental, Relabelled, Ternary
 from featherweight.errors import RecipeError, TensorError
 from featherweight.quantization import quantize_per_channel, round_codebook, round_to
 from featherweight.quantization.fixed_point import choose_integer_bits
@@ -141,6 +141,8 @@ def share_rules(
 ) -> None:
     """Quantize the weights of a model as rules say, and constrain them to stay so.
 
+    Weights of a rule with ``incremental`` that has begun go on to its next stage.
+
     Args:
         rules: those without ``quantize`` are passed over.
         constraints: of the model.
@@ -175,6 +177,10 @@ def share_rules(
         importance, power = importance_of(spec, weights, diagonal, optimizer)
         for name, weight in weights.items():
             mine = spec.settled(name, bits or {})
+            begun = constraints.latent(name)
+            if isinstance(begun, Incremental):
+                _next_stage(name, begun, mine, constraints)
+                continue
             shared = quantize(name, weight, mine, importance.get(name), power)
             _constrain(name, weight, mine, shared, constraints, pruned=name in pruned)
 
@@ -251,6 +257,13 @@ def _constrain(
         latent = Relabelled(shadow, keep=(shadow != 0) if fixed else keep, fixed_zero=fixed)
         latent.relabel(shared)
         constraints.set_latent(name, latent)
+    elif spec.incremental:
+        codebook = torch.from_numpy(shared.codebook.copy()).to(shadow)
+        incremental = Incremental(
+            shadow, keep=(shadow != 0) if fixed else keep, codebook=codebook, fixed_zero=fixed
+        )
+        constraints.set_latent(name, incremental)
+        _next_stage(name, incremental, spec, constraints)
     else:
         constraints.set_sharing(name, shared, fixed_zero=fixed)
 
@@ -258,10 +271,10 @@ def _constrain(
 def relabel_rules(
     rules: Sequence[RuleWeights], constraints: Constraints, bits: Mapping[str, int] | None = None
 ) -> None:
-    """Give the weights of rules with ``update_labels`` or ``re_quantize`` their clusters anew.
+    """Do what rules say of the start of a later epoch: new clusters, or the next incremental stage.
 
     Args:
-        rules: those without either are passed over.
+        rules: those without ``update_labels``, ``re_quantize`` and ``incremental`` are passed over.
         constraints: of the model.
         bits: the recipe's, for ``bits: auto``.
     """
@@ -269,19 +282,36 @@ def relabel_rules(
         spec = rule.quantize
         for name in weights:
             latent = constraints.latent(name)
-            if spec is None or not isinstance(latent, Relabelled):
+            if spec is None:
                 continue
-            latent.relabel(_again(name, latent, spec.settled(name, bits or {})))
-            constraints.constrain_weight(name)
+            if isinstance(latent, Incremental):
+                _next_stage(name, latent, spec, constraints)
+            if isinstance(latent, Relabelled):
+                latent.relabel(_again(name, latent, spec.settled(name, bits or {})))
+                constraints.constrain_weight(name)
+
+
+def _next_stage(name: str, latent: Incremental, spec: Quantize, constraints: Constraints) -> None:
+    """Let the next group of weights take its values; after the last one, all share theirs and train them."""
+    latent.fix(spec.incremental[min(latent.stage, len(spec.incremental) - 1)])
+    if latent.stage < len(spec.incremental):
+        constraints.constrain_weight(name)
+    else:
+        shared = _to_nearest(latent.shadow, latent.values, latent.fixed_zero)
+        constraints.set_sharing(name, shared, fixed_zero=latent.fixed_zero)
 
 
 def _again(name: str, latent: Relabelled, spec: Quantize) -> QuantizedTensor:
     if spec.re_quantize:
         return quantize(name, latent.shadow, spec)
+    return _to_nearest(latent.shadow, latent.codebook[1 if latent.fixed_zero else 0 :], latent.fixed_zero)
+
+
+def _to_nearest(shadow: torch.Tensor, values: torch.Tensor, fixed_zero: bool) -> QuantizedTensor:
+    """Weights with the nearest of some values each; zeros stay zero where ``fixed_zero``."""
     from featherweight.quantization.kmeans import share as to_nearest
 
-    shadow = latent.shadow.cpu()
+    shadow = shadow.cpu()
     array = (shadow.float() if shadow.dtype == torch.bfloat16 else shadow).numpy()
-    start = 1 if latent.fixed_zero else 0
-    values = np.unique(latent.codebook[start:].cpu().to(torch.float64).numpy()).astype(array.dtype)
-    return to_nearest(array, values, latent.fixed_zero)
+    distinct = np.unique(values.cpu().to(torch.float64).numpy()).astype(array.dtype)
+    return to_nearest(array, distinct, fixed_zero)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from training_helpers import LIGHTNING_WARNINGS, Small, SmallConvolution, network, train
 
-from featherweight.constraints import Mask, Relabelled, Sharing, Ternary
+from featherweight.constraints import Incremental, Mask, Relabelled, Sharing, Ternary
 from featherweight.training.callbacks import PruneByRecipe
 from featherweight.training.live import LiveLayer, LiveOnly, kept
 
@@ -83,6 +83,8 @@ def test_only_weights_that_cannot_come_back_are_left_out() -> None:
     shadow = torch.zeros(1, 2)
     assert kept(Relabelled(shadow, keep, indices=indices.long(), codebook=torch.zeros(2))) is keep
     assert kept(Relabelled(shadow, keep, indices=indices.long(), fixed_zero=False)) is None
+    assert kept(Incremental(shadow, keep)) is keep
+    assert kept(Incremental(shadow, fixed_zero=False)) is None
     assert kept(Ternary(shadow, keep)) is None
     assert kept(None) is None
 

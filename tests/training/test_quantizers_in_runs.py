@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from safetensors.torch import load_file as load_safetensors
-from training_helpers import same_bits
+from training_helpers import LIGHTNING_WARNINGS, network, same_bits, train
 
 from featherweight import load_file
+from featherweight.errors import RecipeError
 from featherweight.strict import build
+from featherweight.training.callbacks import ShareByRecipe
 from featherweight.training.phases import EpochCheckpoint
 from featherweight.training.run import Run
 from featherweight.training.spec import RunSpec
@@ -23,6 +25,7 @@ QUANTIZERS: dict[str, dict[str, Any]] = {
     "16 bits": {"method": "kmeans", "bits": 3, "init": "density", "codebook_dtype": "float16"},
     "again": {"method": "ecsq", "bits": 3, "lagrangian": 0.01, "re_quantize": True},
     "labels": {"method": "optimal", "bits": 2, "update_labels": True},
+    "incremental": {"method": "optimal", "bits": 2, "incremental": [0.6, 1]},
     "fixed": {"method": "fixed_point", "bits": 6},
     "ttq": {"method": "ttq", "float_ends": False, "scale_lr": 0.1},
 }
@@ -59,7 +62,7 @@ def test_the_file_is_the_network_that_was_trained(tmp_path: Path, kind: str) -> 
     trained = load_safetensors(run.directory / "share.safetensors")
     assert same_bits(loaded, trained)
     values = loaded["fc1.weight"].unique()
-    assert len(values) <= {"labels": 4, "fixed": 64, "ttq": 3}.get(kind, 8)
+    assert len(values) <= {"labels": 4, "incremental": 4, "fixed": 64, "ttq": 3}.get(kind, 8)
     pruned = load_safetensors(run.directory / "prune.safetensors")["fc1.weight"] == 0
     assert not loaded["fc1.weight"][pruned].any()
     for bias in (loaded["fc1.bias"], loaded["fc2.bias"]):
@@ -72,7 +75,7 @@ def test_the_file_is_the_network_that_was_trained(tmp_path: Path, kind: str) -> 
     assert result.error_percent < 60  # 90 by chance
 
 
-@pytest.mark.parametrize("kind", ["ecsq", "ttq", "again"])
+@pytest.mark.parametrize("kind", ["ecsq", "ttq", "again", "incremental"])
 def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -94,3 +97,22 @@ def test_a_run_that_is_stopped_and_resumed_ends_with_the_same_file(
     resumed = Run.resume(stopped.directory)
     resumed.execute()
     assert resumed.file.read_bytes() == whole.file.read_bytes()
+
+
+def test_more_stages_than_epochs_are_refused_before_the_run_begins(tmp_path: Path) -> None:
+    run = start(tmp_path / "run", {"method": "optimal", "bits": 2, "incremental": [0.4, 0.6, 0.8, 1]})
+    with pytest.raises(RecipeError, match="incremental has 4 stages, one an epoch, but there are 3 epochs"):
+        run.execute()
+    assert not (run.directory / "fit.safetensors").exists()
+
+
+@pytest.mark.filterwarnings(*LIGHTNING_WARNINGS)
+def test_a_callback_says_where_training_ended_before_the_stages_did(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = {"rules": [{"match": "fc1.weight", "quantize": {"bits": 2, "incremental": [0.5, 0.75, 1]}}]}
+    train(network(), [ShareByRecipe(recipe)], tmp_path, epochs=2)
+    assert "fc1.weight: 75.0 % of the weights share values" in caplog.text
+    caplog.clear()
+    train(network(), [ShareByRecipe(recipe)], tmp_path, epochs=3)
+    assert "share values" not in caplog.text

@@ -16,6 +16,7 @@ Attached to an optimizer, :class:`Constraints` does both from its step hooks::
     fw.save_model(model, "model.fwt")
 """
 
+from featherweight.constraints.incremental import Incremental
 from featherweight.constraints.kinds import Constraint, Mask, Sharing
 from featherweight.constraints.latent import FixedPoint, Latent, Relabelled, Ternary
 from featherweight.constraints.on_optimizer import Constraints
@@ -25,6 +26,7 @@ __all__ = [
     "Constraint",
     "Constraints",
     "FixedPoint",
+    "Incremental",
     "Latent",
     "Mask",
     "Relabelled",

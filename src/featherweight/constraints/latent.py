@@ -255,9 +255,9 @@ def read_latent(name: str, state: Mapping[str, Any]) -> Latent:
     except TypeError as error:
         raise CheckpointError(f"{name}: the checkpoint's quantized weights are damaged: {error}") from None
     sound = isinstance(latent.shadow, torch.Tensor) and latent.shadow.is_floating_point()
-    shaped = (latent.keep, getattr(latent, "indices", None), getattr(latent, "mask", None))
+    masks = [latent.keep, getattr(latent, "mask", None), getattr(latent, "fixed", None)]
+    shaped = [*masks, getattr(latent, "indices", None)]
     sound = sound and all(t.shape == latent.shadow.shape for t in shaped if t is not None)
-    masks = (latent.keep, getattr(latent, "mask", None))
     sound = sound and all(mask.dtype == torch.bool for mask in masks if mask is not None)
     if isinstance(latent, Relabelled) and sound and latent.indices.numel():
         size = latent.codebook.numel()

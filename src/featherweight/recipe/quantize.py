@@ -73,6 +73,9 @@ class Quantize:
             layers give rather than their weights (:mod:`featherweight.quantization.output_aware`).
         update_labels: at the start of each later epoch of training, weights go to their nearest centroid.
         re_quantize: at the start of each later epoch of training, quantize anew.
+        incremental: of ``kmeans``, ``optimal`` and ``uniform``: the fractions of the weights that have taken
+            their shared value in each epoch of training, ascending to 1; the others train on, in full
+            precision (incremental network quantization, Zhou et al. 2017).
     """
 
     method: str = "kmeans"
@@ -94,6 +97,7 @@ class Quantize:
     rounding: str = "nearest"
     update_labels: bool = False
     re_quantize: bool = False
+    incremental: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("method", self.method, tuple(METHODS))
@@ -114,6 +118,7 @@ class Quantize:
             raise RecipeError(f"ecsq needs a lagrangian of at least 0, got {self.lagrangian}")
         if self.update_labels and self.re_quantize:
             raise RecipeError("give either update_labels or re_quantize: the latter updates labels, too")
+        self._check_incremental()
         if self.per_channel and self.weights is not None:
             raise RecipeError("give either weights or per_channel: rows of their own are not weighed")
         if self.rounding != "nearest" and (self.weights is not None or self.update_labels):
@@ -123,6 +128,23 @@ class Quantize:
             )
         if self.method in ("ecsq", "fixed_point", "ttq") and not self.fix_zeros:
             raise RecipeError(f"zero is a value of {self.method}: fix_zeros cannot be false")
+
+    def _check_incremental(self) -> None:
+        stages = self.incremental
+        if not stages:
+            return
+        if list(stages) != sorted(set(stages)) or not stages[0] > 0 or stages[-1] != 1:
+            raise RecipeError(
+                f"incremental lists fractions above 0 that ascend to 1, such as [0.5, 0.75, 0.9, 1], "
+                f"got {list(stages)}"
+            )
+        for other in ("update_labels", "re_quantize", "per_channel"):
+            if getattr(self, other):
+                raise RecipeError(f"give either incremental or {other}")
+        if self.method == "ecsq":
+            raise RecipeError("incremental takes the nearest value, ecsq the cheapest; take optimal")
+        if self.rounding != "nearest":
+            raise RecipeError(f"incremental rounds to the nearest value; leave out rounding: {self.rounding}")
 
     def _check_bits(self) -> None:
         low, high = METHODS[self.method].bits
@@ -262,7 +284,7 @@ class Method:
     bits: tuple[int, int] = (1, 8)
 
 
-_TRAINED = {"update_labels", "re_quantize"}
+_TRAINED = {"update_labels", "re_quantize", "incremental"}
 
 METHODS: dict[str, Method] = {
     "kmeans": Method(

@@ -12,7 +12,7 @@ import lightning
 import torch
 from torch.nn import functional as F
 
-from featherweight.constraints import Constraints, Mask, Relabelled, Sharing
+from featherweight.constraints import Constraints, Incremental, Mask, Relabelled, Sharing
 from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def kept(constraint: Constraint | None) -> torch.Tensor | None:
         return constraint.keep
     if isinstance(constraint, Sharing) and constraint.fixed_zero:
         return constraint.indices != 0
-    if isinstance(constraint, Relabelled) and constraint.fixed_zero:
+    if isinstance(constraint, Relabelled | Incremental) and constraint.fixed_zero:
         return constraint.keep  # what is zero now may come back, but not beyond this
     return None
 

@@ -289,6 +289,13 @@ def check_phases(spec: RunSpec, network: torch.nn.Module) -> None:
     Raises:
         RecipeError: saying which and why.
     """
+    if spec.share is not None:
+        stages = [len(rule.quantize.incremental) for rule in spec.recipe.rules if rule.quantize is not None]
+        if max(stages, default=0) > spec.share.epochs:
+            raise RecipeError(
+                f"share: incremental has {max(stages)} stages, one an epoch, but there are "
+                f"{spec.share.epochs} epochs; give more epochs, or fewer stages"
+            )
     for phase in spec.phases().values():
         make_optimizer(spec, phase, network)
         make_trainer(spec, phase, [])

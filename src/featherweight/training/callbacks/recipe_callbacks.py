@@ -11,7 +11,7 @@ import torch  # noqa: TC002  (Lightning's command line reads the annotations at 
 from torch.nn.functional import cross_entropy
 
 from featherweight.accuracy_bounded import is_bounded
-from featherweight.constraints import Latent, Mask, Sharing, Surgery
+from featherweight.constraints import Incremental, Latent, Mask, Sharing, Surgery
 from featherweight.pruning import Calibration, any_in_group, sparsity
 from featherweight.recipe import read_recipe
 from featherweight.rule_targets import rules_for, rules_to_prune
@@ -233,6 +233,18 @@ class ShareByRecipe(ConstrainedCallback):
         """Give weights their clusters anew where a rule says so; the first epoch has just done so."""
         if trainer.current_epoch > 0:
             relabel_rules(self._rules, self.constraints, self.recipe.bits)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Say so where training ended before all weights had taken a shared value."""
+        for name in self.constraints:
+            latent = self.constraints.latent(name)
+            if isinstance(latent, Incremental):
+                share = float(latent.fixed.sum()) / max(1, int(latent.shadow.count_nonzero()))
+                logger.warning(
+                    "%s: %.1f %% of the weights share values: fewer epochs than stages of incremental",
+                    name,
+                    100 * share,
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """Clusters, and the bits that were chosen."""
