@@ -44,9 +44,8 @@ from featherweight.recipe.rule_file import rule_lines
         ({"incremental": (1.0,), "rounding": "outputs"}, "leave out rounding: outputs"),
         (
             {"incremental": (1.0,), "method": "ecsq", "lagrangian": 0.01},
-            "incremental takes the nearest value, ecsq the cheapest",
+            "incremental is an option of kmeans and optimal and uniform, not of ecsq",
         ),
-        ({"incremental": (1.0,), "method": "ttq"}, "incremental is an option of kmeans and optimal and ecsq"),
         ({"init": "middle"}, "unknown init 'middle'; known: linear, density, forgy, k-means++, optimal"),
     ],
 )

@@ -39,6 +39,7 @@ PICTURES = {
     "ecsq": quantization.ecsq,
     "uniform": quantization.uniform,
     "ttq": quantization.ttq,
+    "inq": quantization.incremental,
     "output-aware": quantization.output_aware,
     "budget": quantization.budget,
     "coders": coding.coders,

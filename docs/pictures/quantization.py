@@ -6,11 +6,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch.nn.functional import cross_entropy
 
 import featherweight as fw
 from featherweight.analysis.plots import TEXT, Theme, curve_colours, new_figure
 from featherweight.analysis.weights_error import weights_error
+from featherweight.constraints import Incremental
 from featherweight.quantization import (
     INITIALIZATIONS,
     fisher_diagonal,
@@ -190,6 +192,30 @@ def ttq(networks: Networks) -> Picture:
         for side in (-delta, delta):
             axes.axvline(side, color=theme.ink, linestyle="--", linewidth=1)
         axes.text(delta, axes.get_ylim()[1] * 0.5, "  Δ", color=theme.ink, fontsize=TEXT)
+        return figure
+
+    return draw
+
+
+def incremental(networks: Networks) -> Picture:
+    """The largest weights first."""
+    weights = torch.from_numpy(_pruned(networks))
+    codebook = torch.from_numpy(quantize_optimal(weights.numpy(), BITS).codebook)
+    stages = {}
+    for fraction in (0.5, 0.9):
+        latent = Incremental(weights.clone(), keep=weights != 0, codebook=codebook)
+        latent.fix(fraction)
+        stages[fraction] = latent
+
+    def draw(theme: Theme) -> Figure:
+        figure, panels = new_figure(theme, 2, columns=2, width=5.0)
+        for axes, (fraction, latent) in zip(panels, stages.items(), strict=True):
+            free = weights[(weights != 0) & ~latent.fixed].numpy()
+            histogram(axes, theme, free, f"fc1, 3 bits: {100 * fraction:.0f} % have their value")
+            values, counts = np.unique(latent.shadow[latent.fixed].numpy(), return_counts=True)
+            axes.vlines(values, 1, counts, color=theme.accent, linewidth=2.5)
+            axes.plot(values, counts, "o", color=theme.accent)
+            axes.set_ylim(bottom=0.8)
         return figure
 
     return draw

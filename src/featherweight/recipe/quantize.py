@@ -141,8 +141,6 @@ class Quantize:
         for other in ("update_labels", "re_quantize", "per_channel"):
             if getattr(self, other):
                 raise RecipeError(f"give either incremental or {other}")
-        if self.method == "ecsq":
-            raise RecipeError("incremental takes the nearest value, ecsq the cheapest; take optimal")
         if self.rounding != "nearest":
             raise RecipeError(f"incremental rounds to the nearest value; leave out rounding: {self.rounding}")
 
@@ -284,16 +282,18 @@ class Method:
     bits: tuple[int, int] = (1, 8)
 
 
-_TRAINED = {"update_labels", "re_quantize", "incremental"}
+_TRAINED = {"update_labels", "re_quantize"}
+#: To the nearest value, as ECSQ does not.
+_NEAREST = {*_TRAINED, "incremental"}
 
 METHODS: dict[str, Method] = {
     "kmeans": Method(
         lambda w, q, h, _: quantize_kmeans(w, q.width, q.init, bool(q.fix_zeros), q.seed, h),
-        frozenset({"init", "seed", "weights", "per_channel", "rounding", "transposed", *_TRAINED}),
+        frozenset({"init", "seed", "weights", "per_channel", "rounding", "transposed", *_NEAREST}),
     ),
     "optimal": Method(
         lambda w, q, h, _: quantize_optimal(w, q.width, bool(q.fix_zeros), h),
-        frozenset({"weights", "per_channel", "rounding", "transposed", *_TRAINED}),
+        frozenset({"weights", "per_channel", "rounding", "transposed", *_NEAREST}),
     ),
     "ecsq": Method(
         lambda w, q, h, power: quantize_ecsq(
@@ -303,7 +303,7 @@ METHODS: dict[str, Method] = {
     ),
     "uniform": Method(
         lambda w, q, _h, _p: quantize_uniform(w, q.width, bool(q.fix_zeros)),
-        frozenset({"per_channel", "transposed", *_TRAINED}),
+        frozenset({"per_channel", "transposed", *_NEAREST}),
         bits=(1, 16),
     ),
     "fixed_point": Method(
