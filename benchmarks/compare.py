@@ -56,14 +56,17 @@ def main() -> int:
     path = arguments.root / "results" / COMPARISON
     try:
         networks = {n.name: n for n in load_comparison(path).networks} if path.exists() else {}
-        for run in arguments.runs:
-            network = compare(run, arguments.root)
-            networks[network.name] = network
+        records = [record_of(run, arguments.root) for run in arguments.runs]
+        for run, record in zip(arguments.runs, records, strict=True):
+            print(f"{record.name} …", file=sys.stderr)
+            model, data = read_model_and_data(arguments.root / record.run_file)
+            networks[record.name] = Comparer(model, data.create(), record).compare(run)
+            comparison = Comparison(tuple(networks[name] for name in sorted(networks)), versions())
+            text = json.dumps(asdict(comparison), indent=2, ensure_ascii=False)
+            path.write_text(text + "\n", encoding="utf-8")
     except FeatherweightError as error:
         print(error, file=sys.stderr)
         return 1
-    comparison = Comparison(tuple(networks[name] for name in sorted(networks)), versions())
-    path.write_text(json.dumps(asdict(comparison), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 
@@ -76,19 +79,17 @@ def versions() -> tuple[str, ...]:
     return tuple(found)
 
 
-def compare(run: Path, root: Path) -> ComparedNetwork:
-    """All ways to store the network of one run.
+def record_of(run: Path, root: Path) -> ResultRecord:
+    """The result of a finished run.
 
     Raises:
-        RecipeError: where the run has no weights or its result is not in the record.
+        RecipeError: where the run has no weights or no result, or its result is not in the record.
     """
-    for phase in ("fit", "prune"):
-        if not (run / f"{phase}.safetensors").is_file():
-            raise RecipeError(f"{run}: holds no {phase}.safetensors; give the directory of a finished run")
+    for file in ("fit.safetensors", "result.json"):
+        if not (run / file).is_file():
+            raise RecipeError(f"{run}: holds no {file}; give the directory of a finished run")
     name = json.loads((run / "result.json").read_text(encoding="utf-8"))["name"]
-    record = load_record(root / "results" / f"{name}.json")
-    model, data = read_model_and_data(root / record.run_file)
-    return Comparer(model, data.create(), record).compare(run)
+    return load_record(root / "results" / f"{name}.json")
 
 
 class Comparer:
@@ -106,13 +107,17 @@ class Comparer:
         self.record = record
 
     def compare(self, run: Path) -> ComparedNetwork:
-        """The rows of one run's networks: as they were trained, and as they were pruned."""
-        fit, prune = (load_safetensors(run / f"{phase}.safetensors") for phase in ("fit", "prune"))
+        """The rows of one run's networks: as they were trained, and, if they were, as they were pruned."""
+        fit = load_safetensors(run / "fit.safetensors")
+        networks = {"float32": fit}
+        if (run / "prune.safetensors").is_file():
+            networks["pruned"] = load_safetensors(run / "prune.safetensors")
         ours = ComparedRow("Featherweight", self.record.bytes, self.record.error_percent)
-        rows = [*self.plain(fit, "float32"), *self.plain(prune, "pruned"), self.int8(fit)]
+        rows = [row for what, state in networks.items() for row in self.plain(state, what)]
+        rows.append(self.int8(fit))
         missing = []
         try:
-            rows += [self.nncodec(fit, "float32"), self.nncodec(prune, "pruned")]
+            rows += [self.nncodec(state, what) for what, state in networks.items()]
         except ImportError as error:
             missing.append(f"NNCodec is not installed ({error}); pip install --no-deps nncodec==2.1.3")
         return ComparedNetwork(self.record.name, self.record.dense_bytes, (*rows, ours), tuple(missing))
