@@ -88,8 +88,14 @@ def record_of(run: Path, root: Path) -> ResultRecord:
     for file in ("fit.safetensors", "result.json"):
         if not (run / file).is_file():
             raise RecipeError(f"{run}: holds no {file}; give the directory of a finished run")
-    name = json.loads((run / "result.json").read_text(encoding="utf-8"))["name"]
-    return load_record(root / "results" / f"{name}.json")
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    record = load_record(root / "results" / f"{result['name']}.json")
+    if result["bytes"] != record.bytes:
+        raise RecipeError(
+            f"{run}: its file has {result['bytes']:,} bytes, that of the record {record.bytes:,}; "
+            f"give the run that the record is of"
+        )
+    return record
 
 
 class Comparer:

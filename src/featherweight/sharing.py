@@ -141,7 +141,8 @@ def share_rules(
 ) -> None:
     """Quantize the weights of a model as rules say, and constrain them to stay so.
 
-    Weights of a rule with ``incremental`` that has begun go on to its next stage.
+    Weights of a rule with ``incremental`` that has begun go on to its next stage, and stay as they are after
+    the last.
 
     Args:
         rules: those without ``quantize`` are passed over.
@@ -161,7 +162,11 @@ def share_rules(
     for rule, weights in rules:
         if rule.quantize is not None:
             spec = rule.quantize
-            chosen.append((spec, {n: w for n, w in weights.items() if not spec.leaves_float(n, left_float)}))
+            left = [n for n in weights if spec.leaves_float(n, left_float)]
+            begun = [n for n in weights if spec.incremental and _has_begun(n, constraints)]
+            for name in begun:
+                _next_stage(name, spec, constraints)
+            chosen.append((spec, {n: w for n, w in weights.items() if n not in {*left, *begun}}))
     fisher = [n for spec, weights in chosen if spec.weights == "fisher" for n in weights]
     diagonal: dict[str, torch.Tensor] = {}
     if fisher:
@@ -177,10 +182,6 @@ def share_rules(
         importance, power = importance_of(spec, weights, diagonal, optimizer)
         for name, weight in weights.items():
             mine = spec.settled(name, bits or {})
-            begun = constraints.latent(name)
-            if isinstance(begun, Incremental):
-                _next_stage(name, begun, mine, constraints)
-                continue
             shared = quantize(name, weight, mine, importance.get(name), power)
             _constrain(name, weight, mine, shared, constraints, pruned=name in pruned)
 
@@ -263,7 +264,7 @@ def _constrain(
             shadow, keep=(shadow != 0) if fixed else keep, codebook=codebook, fixed_zero=fixed
         )
         constraints.set_latent(name, incremental)
-        _next_stage(name, incremental, spec, constraints)
+        _next_stage(name, spec, constraints)
     else:
         constraints.set_sharing(name, shared, fixed_zero=fixed)
 
@@ -284,34 +285,42 @@ def relabel_rules(
             latent = constraints.latent(name)
             if spec is None:
                 continue
-            if isinstance(latent, Incremental):
-                _next_stage(name, latent, spec, constraints)
-            if isinstance(latent, Relabelled):
+            if spec.incremental:
+                _next_stage(name, spec, constraints)
+            elif isinstance(latent, Relabelled):
                 latent.relabel(_again(name, latent, spec.settled(name, bits or {})))
                 constraints.constrain_weight(name)
 
 
-def _next_stage(name: str, latent: Incremental, spec: Quantize, constraints: Constraints) -> None:
-    """Let the next group of weights take its values; after the last one, all share theirs and train them."""
+def _has_begun(name: str, constraints: Constraints) -> bool:
+    return isinstance(constraints.latent(name), Incremental) or constraints.is_shared(name)
+
+
+def _next_stage(name: str, spec: Quantize, constraints: Constraints) -> None:
+    """Let the next group of weights take its values; after the last one, all share theirs and train them.
+
+    Raises:
+        TensorError: where weights are not finite, naming the tensor.
+    """
+    latent = constraints.latent(name)
+    if not isinstance(latent, Incremental):
+        return
+    if not torch.isfinite(latent.shadow).all():
+        raise TensorError(f"{name}: the weights are not finite (NaN or infinity) and cannot be shared")
     latent.fix(spec.incremental[min(latent.stage, len(spec.incremental) - 1)])
     if latent.stage < len(spec.incremental):
         constraints.constrain_weight(name)
     else:
-        shared = _to_nearest(latent.shadow, latent.values, latent.fixed_zero)
-        constraints.set_sharing(name, shared, fixed_zero=latent.fixed_zero)
+        constraints.set_sharing(name, latent.shared(), fixed_zero=latent.fixed_zero)
 
 
 def _again(name: str, latent: Relabelled, spec: Quantize) -> QuantizedTensor:
     if spec.re_quantize:
         return quantize(name, latent.shadow, spec)
-    return _to_nearest(latent.shadow, latent.codebook[1 if latent.fixed_zero else 0 :], latent.fixed_zero)
-
-
-def _to_nearest(shadow: torch.Tensor, values: torch.Tensor, fixed_zero: bool) -> QuantizedTensor:
-    """Weights with the nearest of some values each; zeros stay zero where ``fixed_zero``."""
     from featherweight.quantization.kmeans import share as to_nearest
 
-    shadow = shadow.cpu()
+    shadow = latent.shadow.cpu()
     array = (shadow.float() if shadow.dtype == torch.bfloat16 else shadow).numpy()
-    distinct = np.unique(values.cpu().to(torch.float64).numpy()).astype(array.dtype)
-    return to_nearest(array, distinct, fixed_zero)
+    start = 1 if latent.fixed_zero else 0
+    values = np.unique(latent.codebook[start:].cpu().to(torch.float64).numpy()).astype(array.dtype)
+    return to_nearest(array, values, latent.fixed_zero)

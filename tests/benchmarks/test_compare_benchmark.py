@@ -31,8 +31,13 @@ def test_what_a_run_lacks_is_named(compare, tmp_path):
     save_file({"w": torch.zeros(1)}, tmp_path / "fit.safetensors")
     with pytest.raises(RecipeError, match=r"holds no result\.json"):
         compare.record_of(tmp_path, ROOT)
-    (tmp_path / "result.json").write_text(json.dumps({"name": "lenet300-mnist"}))
-    assert compare.record_of(tmp_path, ROOT).name == "lenet300-mnist"
+    record = load_record(ROOT / "results" / "lenet300-mnist.json")
+    result = {"name": record.name, "bytes": record.bytes}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    assert compare.record_of(tmp_path, ROOT) == record
+    (tmp_path / "result.json").write_text(json.dumps({**result, "bytes": 10}))
+    with pytest.raises(RecipeError, match="its file has 10 bytes, that of the record"):
+        compare.record_of(tmp_path, ROOT)
 
 
 @pytest.mark.parametrize("pruned", [True, False])

@@ -107,6 +107,50 @@ def test_free_weights_train_as_if_the_others_were_constants(make):
     assert torch.equal(constraints.mask("weight"), latent.keep)
 
 
+def test_lbfgs_moves_the_free_weights_alone():
+    model, inputs, targets = problem()
+    latent = incremental_of(model)
+    latent.fix(0.25)
+    fixed, before = latent.fixed.clone(), latent.shadow.clone()
+    constraints = Constraints(model)
+    constraints.set_latent("weight", latent)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=20)
+    constraints.attach(optimizer)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = F.mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    first = float(closure().detach())
+    optimizer.step(closure)
+    least = float(F.mse_loss(inputs @ torch.linalg.lstsq(inputs, targets).solution, targets))
+    assert least < float(closure().detach()) < 0.9 * first
+    assert torch.equal(model.weight[fixed], before[fixed])
+    assert not model.weight[1].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_the_nearest_value_is_found_in_narrow_types_too(dtype):
+    pairs = {torch.float16: (40000.0, 60000.0, 60096.0), torch.bfloat16: (1.0, 1.0234375, 1.015625)}
+    low, high, weight = pairs.get(dtype, (1.0, 2.0, 1.75))
+    latent = Incremental(torch.tensor([weight], dtype=dtype), codebook=torch.tensor([0, low, high]).to(dtype))
+    latent.fix(1.0)
+    assert latent.shadow.tolist() == [high]
+    shared = latent.shared()
+    assert shared.indices.tolist() == [2]
+    assert shared.codebook.tolist() == [0, low, high]
+
+
+def test_weights_without_any_value_but_zero_become_zero():
+    latent = Incremental(torch.tensor([1e-9, 0.0]), torch.tensor([True, False]), codebook=torch.zeros(1))
+    latent.fix(1.0)
+    assert latent.shadow.tolist() == [0, 0]
+    assert latent.shared().indices.tolist() == [1, 0]
+    assert latent.fraction == 1
+
+
 def test_a_checkpoint_goes_on_exactly(tmp_path):
     def prepare():
         model, inputs, targets = problem(3)
@@ -136,7 +180,13 @@ def test_a_checkpoint_goes_on_exactly(tmp_path):
     assert torch.equal(again.weight, model.weight)
     assert other.latent("weight").stage == 2
 
-    for damage in ({"fixed": torch.zeros(5, dtype=torch.bool)}, {"fixed": torch.zeros(5, 12)}):
+    for damage in (
+        {"fixed": torch.zeros(5, dtype=torch.bool)},
+        {"fixed": torch.zeros(5, 12)},
+        {"codebook": torch.zeros(0)},
+        {"codebook": torch.tensor([0.0, torch.inf])},
+        {"stage": -1},
+    ):
         state = {**saved["c"]["weight"], **damage}
         with pytest.raises(CheckpointError, match="weight: the checkpoint's quantized weights are damaged"):
             other.load_state_dict({"weight": state})

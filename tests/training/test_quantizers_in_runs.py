@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file as load_safetensors
 from training_helpers import LIGHTNING_WARNINGS, network, same_bits, train
 
@@ -116,3 +117,29 @@ def test_a_callback_says_where_training_ended_before_the_stages_did(
     caplog.clear()
     train(network(), [ShareByRecipe(recipe)], tmp_path, epochs=3)
     assert "share values" not in caplog.text
+
+
+@pytest.mark.filterwarnings(*LIGHTNING_WARNINGS)
+@pytest.mark.parametrize("saves", ["after the last step", "at the end of the epoch"])
+def test_a_resumed_training_is_at_the_stage_of_its_epoch(tmp_path: Path, saves: str) -> None:
+    recipe = {"rules": [{"match": "fc1.weight", "quantize": {"bits": 2, "incremental": [0.4, 0.6, 0.8, 1]}}]}
+    steps = (
+        {"every_n_train_steps": 3} if saves == "after the last step" else {"save_on_train_epoch_end": True}
+    )
+    keep = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}", **steps)
+    whole = network()
+    train(whole, [ShareByRecipe(recipe), keep], tmp_path, epochs=4, steps=3)
+    resumed = network(seed=1)
+    train(resumed, [ShareByRecipe(recipe)], tmp_path, epochs=4, steps=3, resume=tmp_path / "epoch=1.ckpt")
+    assert whole.fc1.weight.unique().numel() <= 4
+    assert same_bits(whole.state_dict(), resumed.state_dict())
+
+
+@pytest.mark.filterwarnings(*LIGHTNING_WARNINGS)
+def test_the_first_stage_is_that_of_the_first_epoch_after_a_checkpoint_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(network(), [EpochCheckpoint(tmp_path / "a.ckpt")], tmp_path, epochs=2)
+    recipe = {"rules": [{"match": "fc1.weight", "quantize": {"bits": 2, "incremental": [0.5, 0.75, 1]}}]}
+    train(network(), [ShareByRecipe(recipe)], tmp_path, epochs=4, resume=tmp_path / "a.ckpt")
+    assert "75.0 % of the weights" in caplog.text

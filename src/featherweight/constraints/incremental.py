@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 
 from featherweight.constraints.latent import Latent
+from featherweight.tensors import QuantizedTensor
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -38,7 +40,39 @@ class Incremental(Latent):
     @property
     def values(self) -> torch.Tensor:
         """The values that a weight may take, ascending."""
-        return self.codebook[1 if self.fixed_zero else 0 :].sort().values
+        values = self.codebook[1 if self.fixed_zero else 0 :].sort().values
+        return values if values.numel() else self.codebook.new_zeros(1)
+
+    @property
+    def fraction(self) -> float:
+        """Of the weights that are not pruned, how many have taken their value."""
+        return int(self.fixed.sum()) / max(1, self._kept())
+
+    def _kept(self) -> int:
+        return self.fixed.numel() if self.keep is None else int(self.keep.sum())
+
+    def _nearest(self, weights: torch.Tensor) -> torch.Tensor:
+        """Which of the values is nearest, int64 in the shape of ``weights``."""
+        wide = torch.float32 if weights.device.type == "mps" else torch.float64
+        values = self.values.to(wide)
+        return torch.bucketize(weights.to(wide), (values[1:] + values[:-1]) / 2)
+
+    def shared(self) -> QuantizedTensor:
+        """All weights at their nearest values, the pruned ones at index 0 where that is theirs.
+
+        Returns:
+            Indices in the weight's shape and the values, behind a 0 where zero is fixed.
+        """
+        indices, values = self._nearest(self.shadow), self.values.cpu()
+        if self.fixed_zero:
+            indices = indices + 1 if self.keep is None else (indices + 1).masked_fill(~self.keep, 0)
+            values = torch.cat([values.new_zeros(1), values])
+        narrow = values.dtype == torch.bfloat16  # NumPy has no bfloat16
+        return QuantizedTensor(
+            indices.cpu().numpy().astype(np.uint8 if values.numel() <= 256 else np.uint16),
+            (values.float() if narrow else values).numpy(),
+            dtype="bfloat16" if narrow else "",
+        )
 
     def fix(self, fraction: float) -> None:
         """Let the largest of the free weights take the nearest value, until this fraction of all has one.
@@ -47,8 +81,7 @@ class Incremental(Latent):
             fraction: of the weights that are not pruned, 0 to 1.
         """
         free = ~self.fixed if self.keep is None else self.keep & ~self.fixed
-        kept = self.fixed.numel() if self.keep is None else int(self.keep.sum())
-        count = min(round(fraction * kept) - int(self.fixed.sum()), int(free.sum()))
+        count = min(round(fraction * self._kept()) - int(self.fixed.sum()), int(free.sum()))
         self.stage += 1
         if count <= 0:
             return
@@ -56,10 +89,19 @@ class Incremental(Latent):
         chosen = torch.zeros_like(scores, dtype=torch.bool)
         chosen[scores.topk(count, sorted=False).indices] = True
         chosen = chosen.reshape(self.shadow.shape)  # which may be laid out channels last
-        values = self.values
-        nearest = torch.bucketize(self.shadow[chosen], (values[1:] + values[:-1]) / 2)
-        self.shadow[chosen] = values[nearest]
+        self.shadow[chosen] = self.values[self._nearest(self.shadow[chosen])].to(self.shadow.dtype)
         self.fixed |= chosen
+
+    def before_update(self, weight: torch.nn.Parameter) -> None:
+        """Zero the gradients of what does not move; the weight is its own shadow.
+
+        It is not copied back from there: LBFGS comes by several times a step, with the weight on its way.
+        """
+        assert weight.grad is not None  # noqa: S101  (the caller asks)
+        self.constrain_gradient(weight.grad)
+        if self.keep is not None:
+            weight.grad.masked_fill_(~self.keep, 0)
+        self._taken = True
 
     def constrain_gradient(self, gradient: torch.Tensor) -> None:
         """Weights that have taken their value do not move."""

@@ -262,6 +262,10 @@ def read_latent(name: str, state: Mapping[str, Any]) -> Latent:
     if isinstance(latent, Relabelled) and sound and latent.indices.numel():
         size = latent.codebook.numel()
         sound = int(latent.indices.min()) >= 0 and int(latent.indices.max()) < size
+    if hasattr(latent, "stage"):
+        codebook = getattr(latent, "codebook", torch.zeros(0))
+        sound = sound and codebook.ndim == 1 and codebook.numel() > 0 and bool(codebook.isfinite().all())
+        sound = sound and isinstance(latent.stage, int) and latent.stage >= 0
     if isinstance(latent, Ternary):
         sound = sound and latent.scales.shape == (2,)
     if not sound:

@@ -130,7 +130,8 @@ class Quantize:
             raise RecipeError(f"zero is a value of {self.method}: fix_zeros cannot be false")
 
     def _check_incremental(self) -> None:
-        stages = self.incremental
+        stages = tuple(map(float, self.incremental))
+        object.__setattr__(self, "incremental", stages)
         if not stages:
             return
         if list(stages) != sorted(set(stages)) or not stages[0] > 0 or stages[-1] != 1:

@@ -203,6 +203,7 @@ class ShareByRecipe(ConstrainedCallback):
         super().__init__()
         self.recipe = read_recipe(recipe)
         self._rules: list[RuleWeights] = []
+        self._epoch: int | None = None  # whose start has been seen to
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Choose bits and cluster, unless a checkpoint held the clusters."""
@@ -212,6 +213,7 @@ class ShareByRecipe(ConstrainedCallback):
         self._rules = list(rules_for(model, self.recipe))
         if resumed:
             return
+        self._epoch = trainer.current_epoch
         data = list(self._some_batches(trainer, pl_module)) if self._needs_data() else None
         loss = cross_entropy if data is not None else None
         optimizer = trainer.optimizers[0] if trainer.optimizers else None
@@ -229,9 +231,15 @@ class ShareByRecipe(ConstrainedCallback):
                 for name, weight in weights.items():
                     self.constraints.set_mask(name, weight.detach() != 0)
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Give weights their clusters anew where a rule says so; the first epoch has just done so."""
-        if trainer.current_epoch > 0:
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Do what rules say of a later epoch's start.
+
+        Not in the hook of that name: Lightning leaves it out after a checkpoint of an epoch's last step.
+        """
+        if trainer.current_epoch != self._epoch:
+            self._epoch = trainer.current_epoch
             relabel_rules(self._rules, self.constraints, self.recipe.bits)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -239,20 +247,20 @@ class ShareByRecipe(ConstrainedCallback):
         for name in self.constraints:
             latent = self.constraints.latent(name)
             if isinstance(latent, Incremental):
-                share = float(latent.fixed.sum()) / max(1, int(latent.shadow.count_nonzero()))
                 logger.warning(
                     "%s: %.1f %% of the weights share values: fewer epochs than stages of incremental",
                     name,
-                    100 * share,
+                    100 * latent.fraction,
                 )
 
     def state_dict(self) -> dict[str, Any]:
         """Clusters, and the bits that were chosen."""
-        return {"constraints": super().state_dict(), "bits": dict(self.recipe.bits)}
+        return {"constraints": super().state_dict(), "bits": dict(self.recipe.bits), "epoch": self._epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training starts."""
         super().load_state_dict(state_dict["constraints"])
+        self._epoch = state_dict.get("epoch")
         if self.recipe.undecided:
             self.recipe = replace(self.recipe, bits=dict(state_dict["bits"]))
 
