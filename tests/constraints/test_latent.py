@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from featherweight.constraints import Constraints, FixedPoint, Latent, Relabelled, Ternary
+from featherweight.constraints import Constraints, FixedPoint, Incremental, Latent, Relabelled, Ternary
 from featherweight.errors import CheckpointError, RecipeError
 from featherweight.quantization import quantize_kmeans
 
@@ -127,7 +127,7 @@ def test_relabelled_values_are_means_of_their_members():
     assert model.weight.unique().numel() <= 8
 
 
-@pytest.mark.parametrize("kind", ["ternary", "fixed", "relabelled"])
+@pytest.mark.parametrize("kind", ["ternary", "fixed", "relabelled", "incremental"])
 def test_pruned_weights_stay_zero_and_a_checkpoint_goes_on_exactly(kind, tmp_path):
     def prepare():
         model, inputs, targets = problem(3)
@@ -138,6 +138,9 @@ def test_pruned_weights_stay_zero_and_a_checkpoint_goes_on_exactly(kind, tmp_pat
             latent: Latent = Ternary(shadow, keep, scales=torch.tensor([0.2, 0.2]))
         elif kind == "fixed":
             latent = FixedPoint(shadow, keep, bits=5, integer_bits=1)
+        elif kind == "incremental":
+            latent = Incremental(shadow, keep, codebook=torch.tensor([0, -0.2, -0.1, 0.1, 0.2]))
+            latent.fix(0.5)
         else:
             latent = Relabelled(shadow, keep)
             latent.relabel(quantize_kmeans(shadow.numpy(), 2, "density"))

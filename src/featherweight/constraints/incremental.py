@@ -92,17 +92,6 @@ class Incremental(Latent):
         self.shadow[chosen] = self.values[self._nearest(self.shadow[chosen])].to(self.shadow.dtype)
         self.fixed |= chosen
 
-    def before_update(self, weight: torch.nn.Parameter) -> None:
-        """Zero the gradients of what does not move; the weight is its own shadow.
-
-        It is not copied back from there: LBFGS comes by several times a step, with the weight on its way.
-        """
-        assert weight.grad is not None  # noqa: S101  (the caller asks)
-        self.constrain_gradient(weight.grad)
-        if self.keep is not None:
-            weight.grad.masked_fill_(~self.keep, 0)
-        self._taken = True
-
     def constrain_gradient(self, gradient: torch.Tensor) -> None:
         """Weights that have taken their value do not move."""
         gradient.masked_fill_(self.fixed, 0)
@@ -115,3 +104,9 @@ class Incremental(Latent):
     def constrain_weight(self, weight: torch.Tensor) -> None:
         """Set the weight to its shadow: taken values and free ones."""
         weight.copy_(self.shadow)
+
+    def sound(self) -> bool:
+        """Whether what a checkpoint held fits together: finite values, a number of stages."""
+        values = self.codebook.ndim == 1 and self.codebook.numel() and bool(self.codebook.isfinite().all())
+        staged = isinstance(self.stage, int) and self.stage >= 0
+        return super().sound() and self._is_mask(self.fixed) and bool(values) and staged

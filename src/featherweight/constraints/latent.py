@@ -65,7 +65,8 @@ class Latent:
         self.constrain_gradient(weight.grad)
         if self.keep is not None:
             weight.grad.masked_fill_(~self.keep, 0)
-        weight.copy_(self.shadow)
+        if not self._taken:  # LBFGS comes by several times a step, with the shadow on its way
+            weight.copy_(self.shadow)
         self._taken = True
 
     def after_update(self, weight: torch.nn.Parameter, optimizer: Optimizer | None) -> None:
@@ -92,6 +93,15 @@ class Latent:
         """Zero the entries of an optimizer's state that belong to pruned weights."""
         if self.keep is not None:
             state.masked_fill_(~self.keep, 0)
+
+    def sound(self) -> bool:
+        """Whether what a checkpoint held fits together."""
+        if not isinstance(self.shadow, torch.Tensor) or not self.shadow.is_floating_point():
+            return False
+        return self.keep is None or self._is_mask(self.keep)
+
+    def _is_mask(self, mask: torch.Tensor) -> bool:
+        return mask.shape == self.shadow.shape and mask.dtype == torch.bool
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -183,6 +193,11 @@ class Ternary(Latent):
         self.scales.grad = None
         self.scales.clamp_(min=0)
 
+    def sound(self) -> bool:
+        """Whether what a checkpoint held fits together: two scales, indices in the weight's shape."""
+        shaped = self.indices is None or self.indices.shape == self.shadow.shape
+        return super().sound() and shaped and self.scales.shape == (2,)
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
         if self._trainer is not None:
@@ -233,6 +248,14 @@ class Relabelled(Latent):
         """Set every weight to the value of its cluster."""
         weight.copy_(self.codebook[self.indices])
 
+    def sound(self) -> bool:
+        """Whether what a checkpoint held fits together: indices within the codebook."""
+        if not super().sound() or self.indices.shape != self.shadow.shape:
+            return False
+        if not self.indices.numel():
+            return True
+        return int(self.indices.min()) >= 0 and int(self.indices.max()) < self.codebook.numel()
+
     def relabel(self, shared: QuantizedTensor) -> None:
         """Take clusters and values from a new quantization of the shadow."""
         device = self.shadow.device
@@ -254,20 +277,6 @@ def read_latent(name: str, state: Mapping[str, Any]) -> Latent:
         latent = kind(**values)
     except TypeError as error:
         raise CheckpointError(f"{name}: the checkpoint's quantized weights are damaged: {error}") from None
-    sound = isinstance(latent.shadow, torch.Tensor) and latent.shadow.is_floating_point()
-    masks = [latent.keep, getattr(latent, "mask", None), getattr(latent, "fixed", None)]
-    shaped = [*masks, getattr(latent, "indices", None)]
-    sound = sound and all(t.shape == latent.shadow.shape for t in shaped if t is not None)
-    sound = sound and all(mask.dtype == torch.bool for mask in masks if mask is not None)
-    if isinstance(latent, Relabelled) and sound and latent.indices.numel():
-        size = latent.codebook.numel()
-        sound = int(latent.indices.min()) >= 0 and int(latent.indices.max()) < size
-    if hasattr(latent, "stage"):
-        codebook = getattr(latent, "codebook", torch.zeros(0))
-        sound = sound and codebook.ndim == 1 and codebook.numel() > 0 and bool(codebook.isfinite().all())
-        sound = sound and isinstance(latent.stage, int) and latent.stage >= 0
-    if isinstance(latent, Ternary):
-        sound = sound and latent.scales.shape == (2,)
-    if not sound:
+    if not latent.sound():
         raise CheckpointError(f"{name}: the checkpoint's quantized weights are damaged")
     return latent

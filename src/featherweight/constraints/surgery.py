@@ -96,3 +96,7 @@ class Surgery(Latent):
     def constrain_weight(self, weight: torch.Tensor) -> None:
         """Set the weight to what the mask keeps of the shadow."""
         weight.copy_(self.shadow.masked_fill(~self.mask, 0))
+
+    def sound(self) -> bool:
+        """Whether what a checkpoint held fits together: a mask in the weight's shape."""
+        return super().sound() and self._is_mask(self.mask)
