@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from featherweight.recipe import Recipe, Rule
+
+logger = logging.getLogger(__name__)
 
 _LAYERS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)
 
@@ -56,8 +59,14 @@ def prune_channels_by(
     done: list[PrunedChannels] = []
     for rule, amounts in _amounts(model, recipe):
         assert rule.prune is not None  # noqa: S101  (removes_channels has seen to it)
-        done += prune_channels(model, amounts, method=rule.prune.importance, data=data, seed=seed)
+        done += prune_channels(
+            model, amounts, method=rule.prune.importance, data=data, seed=seed, progress=_tell
+        )
     return done
+
+
+def _tell(pruned: PrunedChannels) -> None:
+    logger.info("%s: %d of %d channels left", pruned.layer, len(pruned.kept), pruned.before)
 
 
 def check_channel_rules(model: torch.nn.Module, recipe: Recipe, example: torch.Tensor) -> None:

@@ -46,9 +46,14 @@ def start(directory: Path, **prune: Any) -> Run:
     return Run.create(build(RunSpec, data, "run"), directory)
 
 
-def test_channels_are_removed_trained_on_and_rebuilt_from_the_file(tmp_path: Path) -> None:
+def test_channels_are_removed_trained_on_and_rebuilt_from_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = start(tmp_path / "run")
-    result = run.execute()
+    with caplog.at_level("INFO", "featherweight"):
+        result = run.execute()
+    # Once, when they go: not when the recipe is checked before the first phase.
+    assert [m for m in caplog.messages if "channels" in m] == ["conv: 3 of 6 channels left"]
     shapes = {name: tuple(t.shape) for name, t in fw.load_file(run.file).items()}
     assert shapes == {
         "conv.weight": (3, 1, 5, 5),

@@ -310,6 +310,23 @@ class Constraints:
             loaded[name] = constraint
         self._constraints.update(loaded)
 
+    @torch.no_grad()
+    def take_over(self, state: Mapping[str, Mapping[str, Any]], weights: Mapping[str, torch.Tensor]) -> None:
+        """Take what another process that trains the same model has just set.
+
+        Args:
+            state: its :meth:`state_dict`, or a part of it.
+            weights: their values there.
+
+        Raises:
+            CheckpointError: as :meth:`load_state_dict`.
+        """
+        self.load_state_dict(state)
+        for name in state:
+            self._parameters[name].copy_(weights[name])
+        for optimizer in self._optimizers:
+            self._clear_state(optimizer, state)
+
 
 def _held(constraint: Constraint) -> torch.Tensor:
     """The tensor of a constraint that has the weight's shape."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,7 @@ from featherweight.pruning.channels.selection import at_random, greedy, lasso, l
 from featherweight.pruning.importance import WeightImportance, importance_by_name, score
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-logger = logging.getLogger(__name__)
+    from collections.abc import Callable, Iterable, Mapping
 
 #: Ways to choose that look at what the following layers see.
 BY_DATA = ("greedy", "lasso")
@@ -66,6 +63,7 @@ def prune_channels(
     rows: int = ROWS,
     ridge: float = RIDGE,
     seed: int = 0,
+    progress: Callable[[PrunedChannels], object] | None = None,
 ) -> list[PrunedChannels]:
     """Remove channels from a network, in place: what is left is a plain smaller module.
 
@@ -94,6 +92,7 @@ def prune_channels(
         rows: output positions that a layer's fit and choice look at, at most.
         ridge: see :func:`~featherweight.pruning.channels.reconstruction.least_squares`.
         seed: of random choices.
+        progress: called with what was done to a layer when it is done.
 
     Returns:
         What was done, one entry a layer.
@@ -134,7 +133,8 @@ def prune_channels(
                         reconstruct(sample, removed, ridge=ridge)
                 _remove(model, group, removed, example)
             done.append(_report(group, removed))
-            logger.info("%s: %d of %d channels left", name, group.channels - count, group.channels)
+            if progress is not None:
+                progress(done[-1])
     finally:
         for module, mode in training.items():
             module.training = mode

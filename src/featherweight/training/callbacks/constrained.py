@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import lightning
 
@@ -11,7 +11,11 @@ from featherweight.errors import RecipeError
 from featherweight.training.module import plain_model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
+
+Result = TypeVar("Result")
 
 
 class ConstrainedCallback(lightning.Callback):
@@ -46,6 +50,34 @@ class ConstrainedCallback(lightning.Callback):
             # The optimizer's state came from the same checkpoint, or is empty.
             constraints.attach(optimizer, resume=True)
         self._constraints = constraints
+
+    def on_first_rank(
+        self, trainer: lightning.Trainer, model: torch.nn.Module, change: Callable[[], Result]
+    ) -> Result:
+        """Let one process set constraints by the examples it sees, and the others take over what it set.
+
+        Each process of distributed training sees examples of its own; what they prune and share must be
+        the same.
+
+        Args:
+            trainer: whose processes.
+            model: what the constraints are of.
+            change: sets constraints; called in the first process alone.
+
+        Returns:
+            What ``change`` gave there.
+        """
+        if trainer.world_size == 1:
+            return change()
+        made: Any = None
+        if trainer.is_global_zero:
+            result = change()
+            values = {n: p.detach() for n, p in model.named_parameters() if n in self.constraints}
+            made = result, self.constraints.state_dict(), values
+        result, state, values = trainer.strategy.broadcast(made)
+        if not trainer.is_global_zero:
+            self.constraints.take_over(state, values)
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Masks or indices, as tensors and plain values."""

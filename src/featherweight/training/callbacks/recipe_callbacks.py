@@ -124,16 +124,16 @@ class PruneByRecipe(ConstrainedCallback):
         rules: list[tuple[Rule, dict[str, torch.nn.Parameter]]],
         epoch: float,
     ) -> None:
-        batches = calibration_batches(trainer, self.seed)
-        with undisturbed(self.seed):
-            calibration = Calibration(network, batches, self.loss, self.progress)
-            prune_rules(rules, self.constraints, epoch, calibration)
-        if trainer.world_size > 1 and any(rule.prune and rule.prune.needs_data for rule, _ in rules):
-            # Each rank has seen examples of its own; the masks of all must be the same.
-            for name in [name for _, weights in rules for name in weights]:
-                mask = trainer.strategy.broadcast(self.constraints.mask(name))
-                if mask is not None:
-                    self.constraints.set_mask(name, mask)
+        def prune() -> None:
+            batches = calibration_batches(trainer, self.seed)
+            with undisturbed(self.seed):
+                calibration = Calibration(network, batches, self.loss, self.progress)
+                prune_rules(rules, self.constraints, epoch, calibration)
+
+        if any(rule.prune is not None and rule.prune.needs_data for rule, _ in rules):
+            self.on_first_rank(trainer, network, prune)
+        else:
+            prune()
         remove_dead_units(self.recipe, self.constraints)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -214,10 +214,23 @@ class ShareByRecipe(ConstrainedCallback):
         if resumed:
             return
         self._epoch = trainer.current_epoch
+        if self._needs_data():
+            bits = self.on_first_rank(trainer, model, lambda: self._share(trainer, pl_module))
+            self.recipe = replace(self.recipe, bits=bits)
+        else:
+            self._share(trainer, pl_module)
+        for rule, weights in rules_to_prune(model, self.recipe):
+            if rule.quantize is None:
+                for name, weight in weights.items():
+                    self.constraints.set_mask(name, weight.detach() != 0)
+
+    def _share(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, int]:
+        """Choose bits and cluster; the bits of ``bits: auto``."""
+        model = plain_model(pl_module)
         data = list(self._some_batches(trainer, pl_module)) if self._needs_data() else None
         loss = cross_entropy if data is not None else None
         optimizer = trainer.optimizers[0] if trainer.optimizers else None
-        self.recipe = settled_for_training(
+        recipe = settled_for_training(
             model,
             self.recipe,
             optimizer=optimizer,
@@ -225,11 +238,8 @@ class ShareByRecipe(ConstrainedCallback):
             loss=loss,
             progress=LoggedProgress(logger.info),
         )
-        share_by(self.recipe, model, self.constraints, optimizer=optimizer, data=data, loss=loss)
-        for rule, weights in rules_to_prune(model, self.recipe):
-            if rule.quantize is None:
-                for name, weight in weights.items():
-                    self.constraints.set_mask(name, weight.detach() != 0)
+        share_by(recipe, model, self.constraints, optimizer=optimizer, data=data, loss=loss)
+        return dict(recipe.bits)
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
