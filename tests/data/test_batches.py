@@ -252,6 +252,18 @@ def test_half_of_the_images_are_mirrored_anew_in_each_epoch() -> None:
     assert torch.equal(_epoch(again, 1)[0][0], _epoch(batches, 1)[0][0])
 
 
+@pytest.mark.parametrize("float_budget", [0, 1 << 20])
+def test_plain_epochs_are_neither_shifted_nor_mirrored(float_budget: int) -> None:
+    split = Split(torch.rand(60, 2, 5, 7), torch.arange(60))
+    still = Batches(split, 16, shuffle=True, seed=3)
+    moved = Batches(split, 16, shuffle=True, seed=3, shift=2, flip=True, float_budget=float_budget)
+    moved.plain_epochs = {1, 2}
+    for epoch in range(4):
+        expected, got = (torch.cat([images for images, _ in _epoch(b, epoch)]) for b in (still, moved))
+        assert torch.equal(expected, got) == (epoch in (1, 2))
+        assert torch.equal(moved.images_of(moved.views(epoch)), got)
+
+
 @pytest.mark.parametrize(("shift", "flip", "num_views"), [(0, False, 1), (1, False, 9), (2, True, 50)])
 def test_a_view_stands_for_the_pixels_that_an_epoch_yields(shift: int, flip: bool, num_views: int) -> None:
     batches = Batches(

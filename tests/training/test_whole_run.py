@@ -15,6 +15,7 @@ from training_helpers import Small, digits, same_bits, zeros
 from featherweight import load_file, load_model
 from featherweight.cli import main
 from featherweight.data import Digits
+from featherweight.data.batches import Batches
 from featherweight.errors import OutputError, RecipeError, TensorError
 from featherweight.strict import build, write_mapping
 from featherweight.training import run as run_module
@@ -56,7 +57,7 @@ def description(**changes: Any) -> dict[str, Any]:
         "data": {"class_path": "featherweight.data.Digits", "init_args": {"batch_size": 128, "shift": 1}},
         "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"momentum": 0.9, "nesterov": True}},
         "fit": {"epochs": 2, "lr": 0.05},
-        "prune": {"epochs": 3, "lr": 0.05},
+        "prune": {"epochs": 3, "lr": 0.05, "plain_epochs": 1},
         "share": {"epochs": 2, "lr": 0.001, "optimizer": {"class_path": "torch.optim.Adam"}},
         "recipe": {"rules": [rule]},
         "threads": 1,
@@ -212,6 +213,29 @@ def test_fit_alone_stores_the_dense_network(tmp_path: Path) -> None:
     found = run.execute()
     assert found.error_percent == found.error_dense_percent
     assert same_bits(load_file(run.file), load_safetensors(run.directory / "fit.safetensors"))
+
+
+def test_the_last_epochs_of_a_phase_see_images_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = {}
+
+    def watched(self: Batches, epoch: int) -> Any:
+        cut = corners(self, epoch)
+        if cut is not None:
+            moved[epoch] = bool((cut != self.shift).any())
+        return cut
+
+    corners = Batches._corners
+    monkeypatch.setattr(Batches, "_corners", watched)
+    phases = {"fit": {"epochs": 2, "lr": 0.05}, "share": {"epochs": 2, "lr": 0.001, "plain_epochs": 2}}
+    start(tmp_path / "run", **phases).execute()
+    assert moved == {0: True, 1: True, 2: True, 3: True, 4: False, 5: False, 6: False}
+
+
+def test_there_cannot_be_more_plain_epochs_than_epochs(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="plain_epochs must be from 0 to the phase's 2 epochs, got 3"):
+        start(tmp_path / "run", fit={"epochs": 2, "lr": 0.05, "plain_epochs": 3})
 
 
 def test_weights_that_are_pruned_but_not_quantized_stay_pruned_through_share(tmp_path: Path) -> None:

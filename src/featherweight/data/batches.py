@@ -16,7 +16,7 @@ from featherweight.data.pixels import FLOAT_BUDGET_BYTES, PixelStore
 from featherweight.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from torch import Tensor
 
@@ -77,6 +77,9 @@ class Batches:
         flip: mirror each image, left to right, with a probability of one half.
         float_budget: bytes up to which normalised images are kept in memory; see :class:`PixelStore`.
 
+    Attributes:
+        plain_epochs: those that yield images as they are, neither shifted nor mirrored.
+
     Raises:
         DataError: if images and labels do not fit together.
         RecipeError: if a number is out of its range.
@@ -115,6 +118,7 @@ class Batches:
         self.drop_last = drop_last
         self.shift = shift
         self.flip = flip
+        self.plain_epochs: Container[int] = ()
         self.sampler = EpochSampler()
         # Lightning takes whatever has a sampler for a DataLoader, and asks it for this as well.
         self.batch_sampler = None
@@ -206,13 +210,15 @@ class Batches:
         """Where each image of the split is cut in this epoch, ``(N, 2)``: the same on every rank."""
         if not self.shift:
             return None
+        if epoch in self.plain_epochs:  # cut from the middle: the store has a margin all around
+            return torch.full((self.num_images, 2), self.shift, device=self._pixels.device)
         generator = _generator(self.seed, epoch, _SHIFT_STREAM)
         corners = torch.randint(2 * self.shift + 1, (self.num_images, 2), generator=generator)
         return corners.to(self._pixels.device)
 
     def _mirrored(self, epoch: int) -> Tensor | None:
         """Which images of the split are mirrored in this epoch, bool ``(N,)``: the same on every rank."""
-        if not self.flip:
+        if not self.flip or epoch in self.plain_epochs:
             return None
         generator = _generator(self.seed, epoch, _FLIP_STREAM)
         return torch.randint(2, (self.num_images,), generator=generator).bool().to(self._pixels.device)

@@ -182,6 +182,8 @@ class Run:
         images: ImageData = self.spec.data.create()
         if not hasattr(images, "train_batches"):
             raise RecipeError(f"data: {self.spec.data.class_path} is no featherweight.data.ImageData")
+        if plain := self.spec.plain_epochs():
+            images.train_batches().plain_epochs = plain
         return images
 
     def _network(self) -> torch.nn.Module:

@@ -93,6 +93,9 @@ class Phase:
         distill: learn from the network that an earlier phase left.
         adjust_dropout: let dropout before pruned layers fall with their connections (Han et al. 2015), in
             ``prune`` and ``share``; in place of ``true``, the layers that each dropout is before, by name.
+        plain_epochs: at its end, in which the training images are neither shifted nor mirrored: a network
+            that was augmented for long comes to the images that it is for (as Z. Ge et al., YOLOX, 2021, do
+            with their strongest augmentations).
     """
 
     epochs: int
@@ -101,10 +104,15 @@ class Phase:
     optimizer: ClassSpec | None = None
     distill: Distill | None = None
     adjust_dropout: bool | dict[str, Any] = False
+    plain_epochs: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise RecipeError(f"epochs must be at least 0, got {self.epochs}")
+        if not 0 <= self.plain_epochs <= self.epochs:
+            raise RecipeError(
+                f"plain_epochs must be from 0 to the phase's {self.epochs} epochs, got {self.plain_epochs}"
+            )
         if not self.lr > 0:
             raise RecipeError(f"lr must be above 0, got {self.lr}")
         if self.lr_schedule not in LR_SCHEDULES:
@@ -201,6 +209,15 @@ class RunSpec:
         """The phases that there are, by name, in order."""
         named = {"fit": self.fit, "prune": self.prune, "share": self.share}
         return {name: phase for name, phase in named.items() if phase is not None}
+
+    def plain_epochs(self) -> frozenset[int]:
+        """Epochs without augmentation, counted from the start of the first phase."""
+        plain: set[int] = set()
+        end = 0
+        for phase in self.phases().values():
+            end += phase.epochs
+            plain.update(range(end - phase.plain_epochs, end))
+        return frozenset(plain)
 
 
 def read_model_and_data(path: str | Path) -> tuple[ClassSpec, ClassSpec]:
