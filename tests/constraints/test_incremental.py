@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import regression
 import torch
+from regression import closure_of, step
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,22 +16,16 @@ VALUES = torch.tensor([0.0, -0.25, -0.1, 0.1, 0.25])
 
 
 def problem(seed=0):
-    torch.manual_seed(seed)
-    model = nn.Linear(12, 5)
+    """The regression, with a row of the weights pruned."""
+    model, inputs, targets = regression.problem(seed)
     with torch.no_grad():
         model.weight[1] = 0
-    return model, torch.randn(40, 12), torch.randn(40, 5)
+    return model, inputs, targets
 
 
 def incremental_of(model):
     shadow = model.weight.detach().clone()
     return Incremental(shadow, keep=shadow != 0, codebook=VALUES)
-
-
-def step(model, optimizer, inputs, targets):
-    optimizer.zero_grad()
-    F.mse_loss(model(inputs), targets).backward()
-    optimizer.step()
 
 
 def test_the_largest_weights_take_the_nearest_value_first():
@@ -117,12 +113,7 @@ def test_lbfgs_moves_the_free_weights_alone():
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=20)
     constraints.attach(optimizer)
 
-    def closure():
-        optimizer.zero_grad()
-        loss = F.mse_loss(model(inputs), targets)
-        loss.backward()
-        return loss
-
+    closure = closure_of(model, optimizer, inputs, targets)
     first = float(closure().detach())
     optimizer.step(closure)
     least = float(F.mse_loss(inputs @ torch.linalg.lstsq(inputs, targets).solution, targets))

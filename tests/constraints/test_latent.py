@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from regression import closure_of, problem, step
 from torch import nn
 from torch.nn import functional as F
 
 from featherweight.constraints import Constraints, FixedPoint, Incremental, Latent, Relabelled, Ternary
 from featherweight.errors import CheckpointError, RecipeError
 from featherweight.quantization import quantize_kmeans
-
-
-def problem(seed=0):
-    torch.manual_seed(seed)
-    return nn.Linear(12, 5), torch.randn(40, 12), torch.randn(40, 5)
-
-
-def step(model, optimizer, inputs, targets):
-    optimizer.zero_grad()
-    F.mse_loss(model(inputs), targets).backward()
-    optimizer.step()
 
 
 def ternary_of(shadow, scales, threshold=0.05):
@@ -179,14 +169,8 @@ def test_what_cannot_be_trained_or_loaded():
     optimizer = torch.optim.LBFGS(model.parameters())
     constraints.attach(optimizer)
 
-    def closure():
-        optimizer.zero_grad()
-        loss = F.mse_loss(model(inputs), targets)
-        loss.backward()
-        return loss
-
     with pytest.raises(RecipeError, match="LBFGS"):
-        optimizer.step(closure)
+        optimizer.step(closure_of(model, optimizer, inputs, targets))
     state = constraints.state_dict()["weight"]
     with pytest.raises(CheckpointError, match="weight: the checkpoint's quantized weights are damaged"):
         constraints.load_state_dict({"weight": {**state, "latent": "Other"}})

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.filterwarnings(warning) for warning in LIGHTNING_WARNINGS]
 
-PRUNE = {"rules": [{"match": "fc1.weight", "prune": {"importance": "taylor1", "sparsity": 0.5}}]}
+#: Prunes further in the midst of training, when there is momentum.
+SCHEDULE = {"kind": "cubic", "epochs": 0.5, "every_steps": 1}
+PRUNE = {
+    "rules": [
+        {"match": "fc1.weight", "prune": {"importance": "taylor1", "sparsity": 0.5, "schedule": SCHEDULE}}
+    ]
+}
 SHARE = {
     "rules": [{"match": "fc2.weight", "quantize": {"bits": "auto", "weights": "fisher", "init": "optimal"}}],
     "budget": {"mean_bits": 3},
@@ -51,7 +57,7 @@ def test_both_end_with_the_same(tmp_path: Path) -> None:
         devices=2,
         strategy="ddp_spawn",
         max_epochs=1,
-        limit_train_batches=3,
+        limit_train_batches=4,
         callbacks=[PruneByRecipe(PRUNE), ShareByRecipe(SHARE), Keep(tmp_path)],
         logger=False,
         enable_checkpointing=False,

@@ -71,9 +71,12 @@ class ConstrainedCallback(lightning.Callback):
             return change()
         made: Any = None
         if trainer.is_global_zero:
+            before = {name: self.constraints.constraint(name) for name in self.constraints}
             result = change()
-            values = {n: p.detach() for n, p in model.named_parameters() if n in self.constraints}
-            made = result, self.constraints.state_dict(), values
+            # What was not set anew keeps the momentum that all processes have of it.
+            new = {n for n in self.constraints if self.constraints.constraint(n) is not before.get(n)}
+            state = {name: held for name, held in self.constraints.state_dict().items() if name in new}
+            made = result, state, {n: p.detach() for n, p in model.named_parameters() if n in new}
         result, state, values = trainer.strategy.broadcast(made)
         if not trainer.is_global_zero:
             self.constraints.take_over(state, values)
